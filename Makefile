@@ -1,0 +1,120 @@
+# As root, on Debian 12 or 13: `make demo` shows it, `make test` runs every test there is.
+#
+#   make build                         the native part and the generated files
+#   make install DESTDIR=D PREFIX=/usr put a working tree in D (COMPILE=no: without byte code)
+#   make compile ROOT=D                byte-compile an installed tree with the Python inside D
+#   make lint | unit | integration SUITE=bookworm K=expression
+#   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
+
+PREFIX ?= /usr
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+COMPILE ?= yes
+SUITE ?= trixie
+K ?=
+export K
+export PYTHONDONTWRITEBYTECODE = 1
+
+BINDIR = $(PREFIX)/bin
+# The only directory on the module path of the runtime; pyoci-init lies in it, beside the module that sends it off.
+LIBDIR = $(PREFIX)/lib/pyoci
+INIT = $(LIBDIR)/$(PACKAGE)/init/pyoci-init
+PACKAGE = pyoci_systemd
+
+# A static musl program starts in 0.1 ms and waits in 24 kB; glibc's takes 0.6 ms and 700 kB.
+ifeq ($(origin CC),default)
+CC := $(or $(shell command -v musl-gcc),cc)
+endif
+ifneq ($(findstring musl,$(CC)),)
+# musl brings no kernel headers; those of the system come last, so that its C library headers never win
+KERNEL_HEADERS = -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+endif
+WARNINGS = -Wall -Wextra -Werror
+CFLAGS = -std=c17 -Os $(WARNINGS) -static
+CPPFLAGS = -Ibuild $(KERNEL_HEADERS)
+LAUNCHER = -DPYTHON='"$(PYTHON)"' -DLIBRARY='"$(LIBDIR)"'
+SANITIZED = -std=c17 -g -O1 $(WARNINGS) -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+SOURCE = $(PACKAGE)/init
+INIT_SOURCES = $(filter-out %/launcher.c,$(wildcard $(SOURCE)/*.c))
+HEADERS = build/ops.h $(wildcard $(SOURCE)/*.h)
+VALIDATOR = $(PACKAGE)/spec/validator.py
+MODULES = $(VALIDATOR) $(filter-out $(VALIDATOR),$(shell find $(PACKAGE) -name '*.py' -o -name '*.json'))
+
+.PHONY: all build install compile stage demo test lint unit integration shell clean distclean FORCE
+all: build
+build: build/pyoci build/pyoci-init $(VALIDATOR)
+
+# Holds what the binaries were built with, and changes only when that does.
+build/settings: export SETTINGS = $(CC) $(CFLAGS) $(LAUNCHER)
+build/settings: FORCE
+	@mkdir -p build
+	@echo "$$SETTINGS" | cmp -s - $@ || echo "$$SETTINGS" >$@
+
+build/ops.h: $(PACKAGE)/plan/header.py $(PACKAGE)/plan/ops.py
+	@mkdir -p build
+	$(PYTHON) -m $(PACKAGE).plan.header $@.new
+	mv $@.new $@
+
+build/pyoci: $(SOURCE)/launcher.c build/settings
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(LAUNCHER) $(LDFLAGS) -o $@ $<
+
+build/pyoci-init: $(INIT_SOURCES) $(HEADERS) build/settings
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $(INIT_SOURCES)
+
+# for the tests: the same program, watched by the sanitizers (they exist for glibc only)
+build/init-asan: $(INIT_SOURCES) $(HEADERS)
+	gcc $(SANITIZED) -Ibuild -o $@ $(INIT_SOURCES)
+
+build/launcher-asan: $(SOURCE)/launcher.c build/settings
+	gcc $(SANITIZED) $(LAUNCHER) -o $@ $<
+
+$(VALIDATOR): $(PACKAGE)/spec/generate.py $(wildcard $(PACKAGE)/spec/schema/*.json)
+	$(PYTHON) -m $(PACKAGE).spec.generate $@.new
+	mv $@.new $@
+
+install: build
+	install -D -m 755 build/pyoci $(DESTDIR)$(BINDIR)/pyoci
+	install -D -m 755 build/pyoci-init $(DESTDIR)$(INIT)
+	@for module in $(MODULES); do install -D -p -m 644 $$module $(DESTDIR)$(LIBDIR)/$$module || exit 1; done
+ifeq ($(COMPILE),yes)
+	$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(DESTDIR)$(LIBDIR)
+endif
+
+compile:
+	chroot $(ROOT) $(PYTHON) -m compileall -q $(LIBDIR)
+
+# what the test machine gets: the same installation, byte-compiled inside by the machine's own Python
+stage: build
+	rm -rf build/stage
+	$(MAKE) --no-print-directory -s install DESTDIR=build/stage PREFIX=/usr PYTHON=/usr/bin/python3 COMPILE=no
+
+demo:
+	$(PYTHON) -m tests.machine.debian
+	$(MAKE) --no-print-directory -s stage
+	$(PYTHON) -m tests.machine.inside $(SUITE) run sh tests/machine/demo.sh
+
+test:
+	$(PYTHON) -m tests.machine.debian
+	$(MAKE) --no-print-directory stage build/init-asan
+	$(PYTHON) -m tests.run lint unit trixie bookworm
+
+lint: build
+	$(PYTHON) -m tests.run lint
+
+unit: build build/init-asan
+	$(PYTHON) -m tests.run unit
+
+integration: stage
+	$(PYTHON) -m tests.run $(SUITE)
+
+shell: stage
+	$(PYTHON) -m tests.machine.inside $(SUITE) shell
+
+clean:
+	rm -rf build $(VALIDATOR) *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# also what the tests keep outside the checkout: Debian trees, the Python environment
+distclean: clean
+	rm -rf "$${PYOCI_CACHE:-/var/cache/pyoci-test}"

@@ -1,0 +1,3 @@
+"""An OCI container runtime for machines run by systemd."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,177 @@
+"""The unified hierarchy: where a process stands, and what is read and written below a cgroup's directory (cgroups(7))."""
+
+from __future__ import annotations
+
+import posix
+from errno import EBUSY, ENODEV, ENOENT, ESRCH
+from time import monotonic, sleep
+
+from ..errors import Error, because
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = "/sys/fs/cgroup"
+GONE = (ENOENT, ENODEV, ESRCH)
+STEP = 0.002  # seconds between two looks at a cgroup that empties
+
+
+def require_unified() -> None:
+    """Raise Error on a host that does not have cgroup v2, and nothing else, on /sys/fs/cgroup."""
+    try:
+        posix.stat(f"{ROOT}/cgroup.controllers")
+    except OSError:
+        raise Error(
+            f"`{ROOT}` is not a pure cgroup v2 hierarchy",
+            hint="boot with `systemd.unified_cgroup_hierarchy=1`, or use `--cgroup-manager=disabled`",
+        ) from None
+
+
+def read(path: str) -> str:
+    """Return the text of a small kernel file. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 65536).decode("utf-8", "surrogateescape")
+    finally:
+        posix.close(fd)
+
+
+def write(path: str, text: str) -> None:
+    """Write a kernel file in one go. Raises OSError."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(fd, text.encode())
+    finally:
+        posix.close(fd)
+
+
+def of_process(pid: int) -> str:
+    """Return the cgroup of a process as an absolute directory. Raises Error when it has none on cgroup v2."""
+    try:
+        lines = read(f"/proc/{pid}/cgroup").split("\n")
+    except OSError as error:
+        raise because(f"cannot find the cgroup of process {pid}", error) from None
+    for line in lines:
+        if line.startswith("0::"):
+            return ROOT + line[3:].rstrip("/")
+    raise Error(f"process {pid} has no cgroup v2")
+
+
+def enter(path: str, pid: int) -> None:
+    """Make the cgroup `path` where it is missing and move `pid` into it. Raises Error."""
+    try:
+        make(path)
+        write(f"{path}/cgroup.procs", str(pid))
+    except OSError as error:
+        raise because(f"cannot enter the cgroup `{path}`", error) from None
+
+
+def make(path: str) -> None:
+    """Make the directory `path` and those above it that are missing. Raises OSError."""
+    try:
+        posix.mkdir(path, 0o755)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make(path.rpartition("/")[0])
+        posix.mkdir(path, 0o755)
+
+
+def make_delegated(path: str) -> None:
+    """Make the cgroup `path`, with every controller handed down from the root to it. Raises OSError."""
+    make(path)
+    above = ROOT
+    for name in path.removeprefix(ROOT).strip("/").split("/"):
+        enable_controllers(above)
+        above = f"{above}/{name}"
+
+
+def enable_controllers(path: str) -> None:
+    """Hand every controller that `path` has down to the cgroups in it.
+
+    One that cannot be enabled stays off: whoever asks for a limit of it finds the file missing, and is told then.
+    """
+    have = read(f"{path}/cgroup.controllers").split()
+    enabled = read(f"{path}/cgroup.subtree_control").split()
+    for controller in have:
+        if controller not in enabled:
+            try:
+                write(f"{path}/cgroup.subtree_control", f"+{controller}")
+            except OSError:
+                continue
+
+
+def apply(path: str, limits: list[tuple[str, str]]) -> None:
+    """Write limits into the files of a cgroup. Raises Error naming the controller that is missing."""
+    for name, value in limits:
+        try:
+            write(f"{path}/{name}", value)
+        except FileNotFoundError:
+            controller = name.partition(".")[0]
+            raise Error(
+                f"cannot set `{name}`: the {controller} controller is not available in `{path}`",
+                hint="it must be enabled in cgroup.subtree_control of every cgroup above",
+            ) from None
+        except OSError as error:
+            raise because(f"cannot write `{value}` to `{path}/{name}`", error) from None
+
+
+def processes(path: str) -> Iterator[int]:
+    """Yield the processes of a cgroup and of all below it. One that has gone has none."""
+    try:
+        for pid in read(f"{path}/cgroup.procs").split():
+            yield int(pid)
+        below = [entry for entry in posix.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno in GONE:
+            return
+        raise
+    for entry in below:
+        yield from processes(entry.path)
+
+
+def event(path: str, key: str) -> bool:
+    """Return a flag of cgroup.events, such as `populated` or `frozen`; false when the cgroup has gone."""
+    try:
+        return f"{key} 1" in read(f"{path}/cgroup.events").split("\n")
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
+
+
+def kill(path: str) -> None:
+    """Kill every process of a cgroup and of all below it, forks included; frozen ones too. Raises OSError."""
+    try:
+        write(f"{path}/cgroup.kill", "1")
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+
+
+def wait_empty(path: str, deadline: float) -> bool:
+    """Wait until no process is left in a cgroup; false when the deadline (of time.monotonic()) passes first."""
+    while event(path, "populated"):
+        if monotonic() >= deadline:
+            return False
+        sleep(STEP)
+    return True
+
+
+def remove(path: str, deadline: float) -> None:
+    """Remove an empty cgroup and all below it. Raises Error when it is still in use at the deadline."""
+    while True:
+        try:
+            for entry in posix.scandir(path):
+                if entry.is_dir(follow_symlinks=False):
+                    remove(entry.path, deadline)
+            posix.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno in GONE:
+                return
+            # a killed process leaves its cgroup a moment after it stops being seen
+            if error.errno != EBUSY or monotonic() >= deadline:
+                raise because(f"cannot remove the cgroup `{path}`", error) from None
+        sleep(STEP)

@@ -1,0 +1,232 @@
+"""The one table of options, and the front door's parser which reads it; click's commands come from it too.
+
+This runs on every call, so it is plain data and a loop: no click here.
+An option is a row `(dest, forms, kind, value, help)`. `value` depends on the kind: the name shown for
+what a TEXT, PATH or NUMBER takes; `a|b|c` for a CHOICE, the first being the default; the word a SETS
+option puts into `dest`.
+"""
+
+from __future__ import annotations
+
+from ..record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Row = tuple[str, tuple[str, ...], str, str, str]
+    Argument = tuple[str, str, str | None]
+    Values = dict[str, object]
+    Command = tuple[Values, str, Values]  # the global options, the verb, its options and arguments
+
+FLAG = "flag"
+TEXT = "text"
+PATH = "path"  # text that may not be empty
+NUMBER = "number"  # decimal, 0 … 2³¹−1
+CHOICE = "choice"
+SETS = "sets"
+TRISTATE = "tristate"  # `--opt`, `--opt=true` or `--opt true`
+VERSION = "version"
+HELP = "help"
+USAGE = "usage"
+
+WORDLESS = (FLAG, SETS, VERSION)
+TRISTATES = ("true", "false", "auto")
+
+
+class Verb(Record):
+    """One command. An argument is `(dest, METAVAR, default)`, required when its default is None."""
+
+    name: str
+    group: str
+    summary: str
+    text: str
+    example: str
+    arguments: tuple[Argument, ...]
+    options: tuple[Row, ...]
+
+
+HELP_ROWS: tuple[Row, ...] = (
+    ("help", ("-h", "-?", "--help"), HELP, "", "Show this page and exit."),
+    ("usage", ("--usage",), USAGE, "", "Show the form of the command in one line and exit."),
+)
+
+# A table is read by rows.
+# fmt: off
+GLOBALS: tuple[Row, ...] = (
+    ("given_root", ("--root",), PATH, "DIR",
+     "Keep the state of containers in DIR: /run/pyoci for root, else $XDG_RUNTIME_DIR/pyoci."),
+    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|disabled",
+     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."),
+    ("manager", ("--systemd-cgroup",), SETS, "systemd", "The same as --cgroup-manager=systemd."),
+    ("rootless", ("--rootless",), TRISTATE, "true|false|auto", "Accepted for compatibility; found out by itself."),
+    ("log", ("--log",), PATH, "[file:]PATH|journald:[ID]|syslog:[ID]",
+     "Send the log there. Errors are shown on standard error too."),
+    ("log_format", ("--log-format",), CHOICE, "text|json", "The form of a line in the log."),
+    ("log_level", ("--log-level",), CHOICE, "error|warning|debug", "The least important line that is logged."),
+    ("log_level", ("--debug",), SETS, "debug", "The same as --log-level=debug; shows the traceback of a bug."),
+    ("version", ("-v", "-V", "--version"), VERSION, "", "Show the version and what it was built with, and exit."),
+    *HELP_ROWS,
+)
+
+CONFIG: Row = ("config", ("-f", "--config"), PATH, "FILE", "Read FILE in place of the bundle's config.json.")
+PRESERVE_FDS: Row = ("preserve_fds", ("--preserve-fds",), NUMBER, "N",
+                     "Leave N more file descriptors, from 3 on, open in the container.")
+NO_PIVOT: Row = ("no_pivot", ("--no-pivot",), FLAG, "",
+                 "Enter the root filesystem by chroot: for a host that itself runs from a ramdisk.")
+NO_NEW_KEYRING: Row = ("no_new_keyring", ("--no-new-keyring",), FLAG, "",
+                       "Keep the caller's session keyring in the container.")
+
+CREATE: tuple[Row, ...] = (
+    ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
+    CONFIG,
+    ("console_socket", ("--console-socket",), PATH, "SOCKET",
+     "Send the terminal's file descriptor to whoever listens on SOCKET."),
+    ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the container's init to FILE."),
+    PRESERVE_FDS,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
+)
+
+ID: tuple[Argument, ...] = (("id", "ID", None),)
+RUN, LOOK, PREPARE = "Run containers", "Look at containers", "Prepare a bundle"
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (
+    Verb("create", RUN, "Make a container and leave it waiting for `start`.",
+         "Everything of the container is set up: its scope, namespaces, mounts and limits. Its program does"
+         " not run yet. Standard input, output and error become the container's.",
+         "pyoci create --bundle /srv/web --pid-file /run/web.pid web", ID, CREATE),
+    Verb("start", RUN, "Let a created container's program run.",
+         "Returns when the program is running; nothing is printed.",
+         "pyoci start web", ID, ()),
+    Verb("run", RUN, "Create a container, start it and wait for its end.",
+         "Signals are passed on to the container. The exit status is the program's, 128 + the signal's number"
+         " when a signal ended it, and 1 when the container could not be run.",
+         "pyoci run --bundle /srv/web web", ID,
+         (("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
+          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."), *CREATE)),
+    Verb("kill", RUN, "Send a signal to a container.",
+         "SIGNAL is a name with or without SIG, or a number; SIGTERM when it is left out.",
+         "pyoci kill web HUP", (*ID, ("signal", "SIGNAL", "SIGTERM")),
+         (("all", ("-a", "--all"), FLAG, "", "Signal every process of the container, not just the first."),
+          ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: signal each container it matches."))),
+    Verb("delete", RUN, "Remove what is left of a container.",
+         "The container must have stopped, or never have been started.",
+         "pyoci delete --force web", ID,
+         (("force", ("-f", "--force"), FLAG, "", "Kill it first; no error when there is no such container."),
+          ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: delete each container it matches."))),
+    Verb("state", LOOK, "Show the state of a container as JSON.",
+         "The form is the one of the OCI runtime specification.",
+         "pyoci state web", ID, ()),
+    Verb("list", LOOK, "List the containers.",
+         "Those below --root: other roots have other containers.",
+         "pyoci list --format json", (),
+         (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),
+          ("quiet", ("-q", "--quiet"), FLAG, "", "Show ids only, one on a line."))),
+    Verb("spec", PREPARE, "Write a config.json to begin with.",
+         "It runs a shell in `rootfs`. A file that exists is left alone, unless --file names it.",
+         "pyoci spec --bundle /srv/web", (),
+         (("bundle", ("-b", "--bundle"), PATH, "DIR", "Write into DIR. Default: here."),
+          ("file", ("-f", "--file"), PATH, "PATH", "Write to PATH, and over what is there."),
+          ("rootless", ("--rootless",), FLAG, "", "For a container of a user without privileges."))),
+    Verb("plan", PREPARE, "Show what would be done to run a bundle, and do nothing.",
+         "One sentence for each step of the init, and each property of the scope. ID names the container the"
+         " plan is for.",
+         "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
+         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING)),
+    Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
+         "The form is the one of the OCI runtime specification.",
+         "pyoci features", (), ()),
+)}
+# fmt: on
+
+
+def defaults(rows: tuple[Row, ...]) -> Values:
+    """Return what the options are when none is given."""
+    values: Values = {}
+    for dest, _, kind, value, _ in rows:
+        if kind == CHOICE:
+            values[dest] = value.partition("|")[0]
+        elif kind == TRISTATE:
+            values[dest] = "auto"
+        elif kind == NUMBER:
+            values[dest] = 0
+        elif kind in (FLAG, VERSION):
+            values[dest] = False
+        elif kind not in (SETS, HELP, USAGE):
+            values[dest] = ""
+    return values
+
+
+def convert(kind: str, value: str, word: str) -> object:
+    """Return what the option makes of `word`, or None when it is not one it takes."""
+    if kind == CHOICE:
+        return word if word in value.split("|") else None
+    if kind == TRISTATE:
+        return word if word in TRISTATES else None
+    if kind == NUMBER:
+        # int() alone takes `1_0`, ` 1` and the digits of every script
+        number = int(word) if word.isascii() and word.isdigit() and len(word) < 11 else -1
+        return number if 0 <= number < 1 << 31 else None
+    return word if word or kind != PATH else None
+
+
+def split(args: list[str], rows: tuple[Row, ...], *, permute: bool) -> tuple[Values, list[str]] | None:
+    """Return the options' values and the words that are none; None when that fails, or help is asked for.
+
+    The forms are getopt_long's, but for abbreviated long options: what is unambiguous today is not when
+    the next option comes. With `permute` options may stand between and after the other words; without it
+    they end at the first. Nothing is complained of here: click has the words for that.
+    """
+    values = defaults(rows)
+    forms = {form: row for row in rows for form in row[1]}
+    rest: list[str] = []
+    todo = args[::-1]
+    while todo:
+        word = todo.pop()
+        if word == "--":
+            return values, rest + todo[::-1]
+        if word[:1] != "-" or word == "-":
+            rest.append(word)
+            if permute:
+                continue
+            return values, rest + todo[::-1]
+        long = word[1] == "-"
+        name, given, word = word.partition("=") if long else (word[:2], word[2:], word[2:])
+        row = forms.get(name)
+        if row is None or row[2] in (HELP, USAGE):
+            return None
+        dest, _, kind, value, _ = row
+        if kind in WORDLESS:
+            values[dest] = value if kind == SETS else True
+            if given and (long or word[0] == "-"):
+                return None
+            if given:
+                todo.append("-" + word)  # `-fq` is `-f -q`
+            continue
+        if not given:
+            if kind == TRISTATE:
+                word = todo.pop() if todo and todo[-1] in TRISTATES else "true"
+            elif todo:
+                word = todo.pop()
+            else:
+                return None
+        got = convert(kind, value, word)
+        if got is None:
+            return None
+        values[dest] = got
+    return values, rest
+
+
+def arguments(words: list[str], wanted: tuple[Argument, ...]) -> Values | None:
+    """Return the arguments by name; None when there are too few or too many."""
+    if len(words) > len(wanted):
+        return None
+    values: Values = {}
+    for index, (dest, _, default) in enumerate(wanted):
+        if index < len(words):
+            values[dest] = words[index]
+        elif default is None:
+            return None
+        else:
+            values[dest] = default
+    return values

@@ -1,0 +1,38 @@
+"""The terminal: handed to whoever listens on --console-socket, or relayed to our own."""
+
+from __future__ import annotations
+
+import posix
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _struct import pack
+
+from ..errors import Error, because
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Options
+    from ..spec.types import Config
+
+PATIENCE = 10.0
+
+
+def check(config: Config, options: Options, detached: bool) -> None:
+    """Refuse a terminal without anybody at its other end, and the reverse. Raises Error."""
+    terminal = (config.get("process") or {}).get("terminal", False)
+    if options.console_socket and not terminal:
+        raise Error("--console-socket is for a container whose process.terminal is true")
+    if terminal and not options.console_socket and detached:
+        raise Error("process.terminal is true: `--console-socket` must say where the terminal goes")
+
+
+def send(path: str, master: int) -> None:
+    """Send the terminal's descriptor, and its name as the text, as runc's console sockets expect it. Raises Error."""
+    try:
+        with socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC) as peer:
+            peer.settimeout(PATIENCE)
+            peer.connect(path)
+            peer.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", master))])
+    except OSError as error:
+        raise because(f"cannot send the terminal to `{path}`", error) from None
+    finally:
+        posix.close(master)

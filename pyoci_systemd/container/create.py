@@ -1,0 +1,21 @@
+"""`pyoci create`: everything but the program."""
+
+from __future__ import annotations
+
+from .creation import Creation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Options, Settings
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Make a container that waits for `start`. Returns the exit status; raises Error."""
+    creation = Creation(settings, options, wait_for_start=True)
+    try:
+        creation.plan()
+        creation.build()
+        creation.commit()
+    finally:
+        creation.reap_helper()
+    return 0

@@ -1,0 +1,92 @@
+"""`pyoci delete`: clear away all that create made."""
+
+from __future__ import annotations
+
+import _signal
+from time import monotonic
+
+from ..cgroup import tree
+from ..errors import Error, NotFound
+from ..plan.facts import Request
+from ..plan.properties import marker
+from . import identity, process, scope
+from .matching import matching
+from .store import Container, Known, boot_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Options, Settings
+
+DEADLINE = 10.0  # seconds for a killed process to go
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Delete one container, or with --regex each that matches. Returns the exit status; raises Error."""
+    if not options.regex:
+        remove(settings.root, identity.check(options.id), options.force)
+        return 0
+    for container_id in matching(settings.root, options.id):
+        remove(settings.root, container_id, options.force)
+    return 0
+
+
+def remove(root: str, container_id: str, force: bool) -> None:
+    """Remove a container and whatever a killed create left of it. Raises Error.
+
+    Of many that delete the same one each succeeds with `force`: there is no such container afterwards.
+    """
+    container = Container(root, container_id)
+    try:
+        container.lock()
+        known = _known(container, force)
+        status = container.status() if known else "stopped"
+        if status not in ("stopped", "created") and not force:
+            raise Error(
+                f"cannot delete `{container_id}`: container is {status}", hint="stop it first, or use `--force`"
+            )
+        if known:
+            _kill(known)
+            _clear(container, known)
+        container.remove()
+    except NotFound:
+        if not force:
+            raise
+    finally:
+        container.unlock()
+
+
+def _known(container: Container, force: bool) -> Known | None:
+    """Return the state, None when it is damaged and that does not matter. Raises NotFound, Error."""
+    try:
+        return container.known
+    except NotFound:
+        raise
+    except Error:
+        if not force:
+            raise
+        return None
+
+
+def _kill(known: Known) -> None:
+    """Kill what runs of the container and wait until it is gone. Raises Error."""
+    if known.boot_id != boot_id():
+        return  # the pids and cgroups of another boot are not ours
+    if known.cgroup:
+        tree.kill(known.cgroup)
+    if known.pid and process.lives(known.pid, known.start_time):
+        process.send_signal(known.pid, known.start_time, _signal.SIGKILL)
+        if not process.wait_gone(known.pid, known.start_time, DEADLINE):
+            raise Error(f"container `{known.id}`: process {known.pid} does not die")
+
+
+def _clear(container: Container, known: Known) -> None:
+    """Remove the scope, or the cgroup that we made. Raises Error."""
+    if known.boot_id != boot_id():
+        return
+    if known.unit:
+        request = Request(id=known.id, bundle=known.bundle, state_dir=container.absolute())
+        scope.clear(known.unit, marker(request))
+    elif known.cgroup:
+        deadline = monotonic() + DEADLINE
+        tree.wait_empty(known.cgroup, deadline)
+        tree.remove(known.cgroup, deadline)

@@ -1,0 +1,107 @@
+"""`run` in the foreground: signals go to the container, its terminal is ours, its exit status becomes ours."""
+
+from __future__ import annotations
+
+import _signal
+import posix
+from select import POLLIN, poll
+
+from .relay import Relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# not passed on: the first concerns our own children, and the others cannot be caught
+KEPT = (_signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP)
+LAST = 64
+
+
+class Foreground:
+    """The wait for one container. `master` is its terminal's other side, -1 for none."""
+
+    def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
+        self.pid = pid
+        self.relay = Relay(master) if master >= 0 else None
+        self.status: int | None = None
+        if reap_orphans:
+            become_subreaper()
+        self._caught = catch_signals()
+
+    def wait(self) -> int:
+        """Wait for the container's end and return its exit status, 128 + n when signal n ended it."""
+        try:
+            while self.status is None:
+                self._turn()
+            if self.relay:
+                self.relay.drain()
+        finally:
+            if self.relay:
+                self.relay.restore()
+        return self.status
+
+    def _turn(self) -> None:
+        watched = poll()
+        watched.register(self._caught, POLLIN)
+        if self.relay:
+            self.relay.register(watched)
+        for fd, _ in watched.poll():
+            if fd == self._caught:
+                self._signals(posix.read(fd, 512))
+            elif self.relay:
+                self.relay.handle(fd)
+
+    def _signals(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number == _signal.SIGCHLD:
+                self._reap()
+            elif number == _signal.SIGWINCH and self.relay:
+                self.relay.resize()
+            elif self.status is None:
+                try:
+                    posix.kill(self.pid, number)  # our child, not yet reaped: the pid is still its own
+                except ProcessLookupError:
+                    continue
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = posix.waitpid(-1, posix.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
+                self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)
+
+
+def catch_signals() -> int:
+    """Have every signal that can be caught end up in a pipe, as one byte each, and return its reading end.
+
+    Those that came in while they were blocked, during the creation, come first.
+    """
+    reading, writing = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
+    _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in range(1, LAST + 1):
+        if number not in KEPT or number == _signal.SIGCHLD:
+            try:
+                _signal.signal(number, lambda *_: None)
+            except (OSError, ValueError):
+                continue  # two are the C library's own
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    # a child that ended before the handler was there sent its signal to nobody
+    posix.write(writing, bytes([_signal.SIGCHLD]))
+    return reading
+
+
+def become_subreaper() -> None:
+    """Collect the orphans of a container that has no pid namespace, and so no init of its own that would."""
+    from ..sitepath import enable
+
+    enable()
+    try:
+        import prctl
+    except ImportError:
+        return  # then the host's init collects them
+    prctl.set_child_subreaper(1)

@@ -1,0 +1,53 @@
+"""`pyoci kill`: send a signal."""
+
+from __future__ import annotations
+
+import _signal
+
+from ..cgroup import tree
+from ..errors import Error, because
+from . import identity, process, signals
+from .matching import matching
+from .store import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Options, Settings
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Signal one container, or with --regex each that matches. Returns the exit status; raises Error."""
+    number = signals.number(options.signal)
+    if not options.regex:
+        signal_container(Container(settings.root, identity.check(options.id)), number, options.all)
+        return 0
+    for container_id in matching(settings.root, options.id):
+        container = Container(settings.root, container_id)
+        if container.status() in ("created", "running", "paused"):
+            signal_container(container, number, options.all)
+    return 0
+
+
+def signal_container(container: Container, number: int, everything: bool) -> None:
+    """Send signal `number` to the container's first process, or to all of them. Raises NotFound, Error."""
+    known = container.known
+    try:
+        if everything and known.cgroup:
+            signal_all(known.cgroup, number)
+        elif not known.pid or not process.send_signal(known.pid, known.start_time, number):
+            # these words tell containerd and CRI-O that there is nothing left to kill
+            raise Error(f"cannot kill `{container.id}`: container not running")
+    except OSError as error:
+        raise because(f"cannot kill `{container.id}`", error) from None
+
+
+def signal_all(cgroup: str, number: int) -> None:
+    """Send a signal to every process of a cgroup. One that forks meanwhile is met in the next round. Raises OSError."""
+    if number == _signal.SIGKILL:
+        tree.kill(cgroup)
+        return
+    met: set[int] = set()
+    while new := [pid for pid in tree.processes(cgroup) if pid not in met]:
+        met.update(new)
+        for pid in new:
+            process.send_signal(pid, process.start_time(pid), number)

@@ -1,0 +1,70 @@
+"""`pyoci plan`: what would be done, in sentences; nothing is."""
+
+from __future__ import annotations
+
+import sys
+
+from ..jsonio import dumps
+from .creation import Creation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
+    from ..settings import Options, Settings
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Print the plan of a bundle. Returns the exit status; raises Error."""
+    if not options.id:
+        options.id = "container"
+    options.console_socket = options.pid_file = ""
+    creation = Creation(settings, options, wait_for_start=True)
+    creation.load_and_plan()
+    made = creation.made
+    if options.json:
+        sys.stdout.write(dumps(as_json(made), 2) + "\n")
+    else:
+        sys.stdout.write(as_text(made))
+    return 0
+
+
+def said(value: object) -> str:
+    """Return the value of a unit property as systemctl show would print it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (list, tuple)):
+        return " ".join(said(item) for item in value)
+    return str(value)
+
+
+def as_text(made: Plan) -> str:
+    """Return the plan as prose."""
+    lines = []
+    if made.unit:
+        lines += [f"start the scope `{made.unit}` with"]
+        lines += [f"    {name} = {said(value)}" if name != "PIDs" else "    PIDs = the container's first process"
+                  for name, _, value in made.properties]  # fmt: skip
+    lines += ["the init will"]
+    lines += [f"    {op.describe()}" for op in made.ops]
+    lines += [f"warning: {warning}" for warning in made.warnings]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(made: Plan) -> dict[str, object]:
+    """Return the plan as data."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, bytes):
+            return value.hex()
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return {
+        "unit": made.unit,
+        "manager": made.manager,
+        "rootfs": made.rootfs,
+        "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],
+        "ops": [{"op": op.name, "does": op.describe(), **{f: plain(getattr(op, f)) for f in op.fields}} for op in made.ops],
+        "warnings": made.warnings,
+    }

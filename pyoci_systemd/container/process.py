@@ -1,0 +1,79 @@
+"""A process of the host's, told from a later one that got the same pid."""
+
+from __future__ import annotations
+
+import _signal
+import posix
+from errno import EINVAL, ENOSYS, ESRCH
+from select import POLLIN, poll
+
+from ..cgroup import tree
+
+
+def status(pid: int) -> tuple[str, int]:
+    """Return the state letter and the start time (clock ticks since boot) of a process, ("", 0) when it is gone.
+
+    proc_pid_stat(5). The name in brackets may hold anything, brackets and spaces too: what counts comes after the last.
+    """
+    try:
+        fields = tree.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    except OSError:
+        return "", 0
+    return fields[0], int(fields[19])
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, 0 when it is gone."""
+    return status(pid)[1]
+
+
+def lives(pid: int, started: int) -> bool:
+    """Is this process, and no later one of that pid, still running. A zombie is not."""
+    if pid <= 0:
+        return False
+    letter, when = status(pid)
+    return letter not in ("", "Z", "X", "x") and when == started
+
+
+def open_pidfd(pid: int, started: int) -> int:
+    """Return a pidfd of exactly this process, -1 when it is gone. Raises OSError."""
+    if pid <= 0:
+        return -1
+    try:
+        fd = posix.pidfd_open(pid)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno in (ESRCH, EINVAL):
+            return -1
+        raise
+    # asked after the pidfd was opened: from here on it cannot become another process
+    if start_time(pid) == started:
+        return int(fd)
+    posix.close(fd)
+    return -1
+
+
+def send_signal(pid: int, started: int, number: int) -> bool:
+    """Send a signal to exactly this process; false when it is gone. Raises OSError."""
+    fd = open_pidfd(pid, started)
+    if fd < 0:
+        return False
+    try:
+        _signal.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        posix.close(fd)
+
+
+def wait_gone(pid: int, started: int, timeout: float) -> bool:
+    """Wait until this process has ended; false when `timeout` seconds pass first. Raises OSError."""
+    fd = open_pidfd(pid, started)
+    if fd < 0:
+        return True
+    try:
+        waiting = poll()
+        waiting.register(fd, POLLIN)
+        return bool(waiting.poll(timeout * 1000))
+    finally:
+        posix.close(fd)

@@ -1,0 +1,65 @@
+"""The container's scope: started, told from others' by its marker, and cleared away."""
+
+from __future__ import annotations
+
+import posix
+from time import monotonic
+
+from .. import log
+from ..errors import BusError, Error
+from ..systemd import manager
+from ..systemd.bus import Bus, system_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Property = tuple[str, str, object]
+
+CONNECT_DEADLINE = 10.0
+CLEAR_DEADLINE = 30.0
+MOST_UNKNOWN = 32
+
+
+def connect() -> Bus:
+    """Return a connection to the system bus. Raises BusError."""
+    environment = {key.decode(): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items() if key == b"DBUS_SYSTEM_BUS_ADDRESS"}
+    return Bus.connect(system_address(environment), monotonic() + CONNECT_DEADLINE)
+
+
+def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
+    """Start the scope and wait until it stands. A property that this systemd does not know is left out.
+
+    Raises BusError: also when a unit of that name lives, which is not touched.
+    """
+    for _ in range(MOST_UNKNOWN):
+        try:
+            job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)
+            return manager.wait_job(bus, job, deadline=deadline)
+        except manager.Unsupported as error:
+            log.debug(f"this systemd does not know the property `{error.property}`")
+            fewer = [entry for entry in properties if entry[0] != error.property]
+            if len(fewer) == len(properties):
+                raise
+            properties = fewer
+    raise Error(f"systemd refuses too many properties of `{unit}`")
+
+
+def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
+    """Does the unit carry this container's marker."""
+    return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]
+
+
+def clear(unit: str, mark: str) -> None:
+    """Stop the scope and let systemd forget it, if there is one and it is ours. Raises BusError."""
+    deadline = monotonic() + CLEAR_DEADLINE
+    with connect() as bus:
+        if not is_ours(bus, unit, mark, deadline):
+            return
+        try:
+            manager.stop_unit(bus, unit, deadline=deadline)
+        finally:
+            manager.reset_failed_unit(bus, unit, deadline=deadline)
+
+
+def explain_exists(unit: str) -> Error:
+    """Return the error for a unit that lives already."""
+    return BusError("exists", f"unit `{unit}` exists already and is not this container's")

@@ -1,0 +1,77 @@
+"""`pyoci start`: let the program run."""
+
+from __future__ import annotations
+
+import posix
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+
+from ..errors import Error, because
+from ..init.dialogue import ERROR, GATE, PATIENCE, Init
+from ..plan.ops import failure
+from . import identity
+from .store import START, Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Options, Settings
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Start a created container. Returns when its program runs; raises Error."""
+    container = Container(settings.root, identity.check(options.id))
+    status = container.status()
+    if status != "created":
+        raise refusal(container.id, status)
+    if not container.known.last_steps:
+        raise Error(f"cannot start `{container.id}`: its config.json has no process")
+    with connect(container) as gate:
+        init = Init(gate, 0)
+        init.let_through()
+        # of many that start it, the init answers one; the others find the socket closed
+        try:
+            reply = init.receive()
+        except ConnectionError:
+            reply = None
+        if reply is None or reply.kind != GATE:
+            raise refusal(container.id, container.status())
+        posix.unlink(f"{container.path}/{START}")
+        await_program(container, init)
+    return 0
+
+
+def await_program(container: Container, init: Init) -> None:
+    """Wait until the init's end of the connection is closed by the execve. Raises Error when that failed."""
+    try:
+        reply = init.receive()
+    except TimeoutError:
+        raise Error(f"container `{container.id}` did not start within {PATIENCE:.0f} s") from None
+    except ConnectionError:
+        reply = None
+    if reply and reply.kind == ERROR:
+        complaints = {index: text for index, text in container.known.last_steps}
+        raise Error(failure(complaints.get(reply.index, f"step {reply.index}"), posix.strerror(reply.error)))
+
+
+def connect(container: Container) -> socket:
+    """Return a connection to the container that waits. Raises Error."""
+    gate = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    gate.settimeout(PATIENCE)
+    try:
+        fd = posix.open(container.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            gate.connect(f"/proc/self/fd/{fd}/{START}")
+        finally:
+            posix.close(fd)
+    except (ConnectionError, FileNotFoundError):
+        gate.close()
+        raise refusal(container.id, container.status()) from None
+    except OSError as error:
+        gate.close()
+        raise because(f"cannot start `{container.id}`", error) from None
+    return gate
+
+
+def refusal(container_id: str, status: str) -> Error:
+    """Return the error for a container that does not wait for its start."""
+    word = "already started" if status in ("created", "running") else status
+    return Error(f"cannot start `{container_id}`: container is {word}")

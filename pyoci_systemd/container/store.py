@@ -1,0 +1,266 @@
+"""What the runtime remembers: one directory a container below the state root.
+
+    ROOT/ID/           0700; flock(2) on it serialises create, start and delete
+    ROOT/ID/state.json what is known, written by tmp, fsync and rename
+    ROOT/ID/config.json  the copy of the bundle's: later changes of the bundle's have no effect (spec: CFG6)
+    ROOT/ID/start      the socket on which the container waits for `start`; gone when it has been started
+
+The directory comes before the first side effect and goes after the last one is undone. So whatever a killed create
+left behind has its directory, and `delete --force` finds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+from errno import EACCES, EAGAIN, ENOENT, ENOTEMPTY
+from time import monotonic, sleep
+
+from .. import jsonio
+from ..cgroup import tree
+from ..errors import Error, NotFound, because
+from ..record import Record
+from . import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STATE, CONFIG, START = "state.json", "config.json", "start"
+LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
+STEP = 0.005
+
+
+class Known(Record):
+    """state.json."""
+
+    id: str
+    bundle: str
+    rootfs: str
+    created: str
+    """RFC 3339"""
+    owner: str
+    manager: str
+    unit: str = ""
+    cgroup: str = ""
+    """the directory of the container's own cgroup, "" as long as it has none"""
+    pid: int = 0
+    start_time: int = 0
+    boot_id: str = ""
+    annotations: dict[str, str]
+    last_steps: list[list[Any]] = []
+    """what the init does after `start`: [index, what to say when it fails]"""
+
+
+def boot_id() -> str:
+    """Return the id of this boot: a pid of another boot means nothing."""
+    return tree.read("/proc/sys/kernel/random/boot_id").strip()
+
+
+class Container:
+    """One container's directory."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        self.root = root
+        self.id = container_id
+        self.path = f"{root}/{container_id}"
+        self._lock = -1
+        self._known: Known | None = None
+
+    def absolute(self) -> str:
+        """Return the path of the directory from the root: what the unit's marker says."""
+        return self.path if self.path[0] == "/" else f"{posix.getcwd()}/{self.path}"
+
+    # -- the lock
+
+    def claim(self) -> None:
+        """Make the directory and lock it: of many that create the same id, one gets it. Raises Error."""
+        _make_root(self.root)
+        try:
+            posix.mkdir(self.path, 0o700)
+        except FileExistsError:
+            raise Error(f"container `{self.id}` already exists") from None
+        except OSError as error:
+            raise because(f"cannot make `{self.path}`", error) from None
+        self.lock()
+
+    def lock(self) -> None:
+        """Wait for whoever works on this container. Raises NotFound when it is (then) gone, Error at the deadline."""
+        deadline = monotonic() + LOCK_DEADLINE
+        while not self._try_lock(fcntl.LOCK_EX):
+            if monotonic() >= deadline:
+                raise Error(f"container `{self.id}` is busy: another command has been at work on it for too long")
+            sleep(STEP)
+
+    def _try_lock(self, kind: int) -> bool:
+        """Lock the directory that the path names at this moment. Raises NotFound."""
+        self.unlock()
+        try:
+            fd = posix.open(self.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self.not_found() from None
+        except OSError as error:
+            raise because(f"cannot open `{self.path}`", error) from None
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            posix.close(fd)
+            if error.errno in (EAGAIN, EACCES):
+                return False
+            raise
+        self._lock = fd
+        # deleted, and perhaps made anew, between the open and the lock: then it is another one
+        if posix.fstat(fd).st_nlink:
+            return True
+        self.unlock()
+        return False
+
+    def unlock(self) -> None:
+        """Let others work on this container."""
+        if self._lock >= 0:
+            posix.close(self._lock)
+            self._lock = -1
+
+    def is_being_made(self) -> bool:
+        """Is a create at work on it: the directory is locked and no process is known yet."""
+        if self._lock >= 0 or not self._try_lock(fcntl.LOCK_SH):
+            return self._lock < 0
+        self.unlock()
+        return False
+
+    # -- what is known
+
+    @property
+    def known(self) -> Known:
+        """The state as last written. Raises NotFound, or Error when it cannot be read."""
+        if self._known is None:
+            self._known = self._read()
+        return self._known
+
+    def _read(self) -> Known:
+        try:
+            value = jsonio.loads(jsonio.contents(f"{self.path}/{STATE}"), STATE)
+            if not isinstance(value, dict):
+                raise ValueError
+            return Known(**value)
+        except (TypeError, ValueError):
+            raise Error(f"container `{self.id}`: `{self.path}/{STATE}` is damaged", hint="`delete --force` removes it") from None
+        except Error:
+            if _exists(f"{self.path}/{STATE}"):
+                raise
+        # no state yet: a create was killed at its very beginning, or is just there
+        if not _exists(self.path):
+            raise self.not_found()
+        return Known(self.id, "", "", "", "", "", annotations={})
+
+    def not_found(self) -> NotFound:
+        """Return the error that clients know by the words `does not exist`."""
+        # looked for where someone will read it: it costs 10 ms, and clients ask for containers that are gone all the time
+        close = close_names(self.root, self.id) if posix.isatty(2) else ""
+        return NotFound(f"container `{self.id}` does not exist", hint=f"did you mean {close}?" if close else "")
+
+    def write(self, known: Known) -> None:
+        """Write the state, durably and whole. Raises Error."""
+        self._known = known
+        self.write_file(STATE, jsonio.dumps({field: getattr(known, field) for field in known.fields}).encode("utf-8", "surrogateescape"))
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file of the container's directory: never half of it, whatever happens. Raises Error."""
+        write_whole(f"{self.path}/{name}", data, 0o600)
+
+    def status(self) -> str:
+        """Return `creating`, `created`, `running`, `paused` or `stopped`."""
+        known = self.known
+        if not known.pid:
+            return "creating" if self.is_being_made() else "stopped"
+        if not process.lives(known.pid, known.start_time) or known.boot_id != boot_id():
+            return "stopped"
+        if known.cgroup and tree.event(known.cgroup, "frozen"):
+            return "paused"
+        return "created" if _exists(f"{self.path}/{START}") else "running"
+
+    # -- the end
+
+    def remove(self) -> None:
+        """Remove the directory. Raises Error."""
+        try:
+            for name in posix.listdir(self.path):
+                _unlink(f"{self.path}/{name}")
+            posix.rmdir(self.path)
+        except OSError as error:
+            if error.errno not in (ENOENT, ENOTEMPTY):
+                raise because(f"cannot remove `{self.path}`", error) from None
+        self.unlock()
+
+
+def write_whole(path: str, data: bytes, mode: int) -> None:
+    """Replace a file: written beside it, made durable, renamed over it. Raises Error."""
+    temporary = f"{path}.{posix.getpid()}.tmp"
+    try:
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW, mode)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[posix.write(fd, rest) :]
+            posix.fsync(fd)
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as error:
+        _unlink(temporary)
+        raise because(f"cannot write `{path}`", error) from None
+
+
+def _unlink(path: str) -> None:
+    try:
+        posix.unlink(path)
+    except OSError:
+        return
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _make_root(root: str) -> None:
+    """Make the state root, ours alone. A directory of someone else is refused (CVE-2019-12439). Raises Error."""
+    try:
+        try:
+            posix.mkdir(root, 0o700)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            _make_root(root.rpartition("/")[0])
+            posix.mkdir(root, 0o700)
+        found = posix.stat(root)
+    except OSError as error:
+        raise because(f"cannot make the state root `{root}`", error) from None
+    if found.st_uid not in (0, posix.geteuid()) or found.st_mode & 0o022 and not found.st_mode & 0o1000:
+        raise Error(f"the state root `{root}` can be written by others")
+
+
+def ids(root: str) -> list[str]:
+    """Return the ids of all containers below a state root, sorted."""
+    try:
+        return sorted(name for name in posix.listdir(root) if name[0] != ".")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise because(f"cannot read the state root `{root}`", error) from None
+
+
+def close_names(root: str, wanted: str) -> str:
+    """Return the ids that someone who typed `wanted` may have meant, as a list in words."""
+    try:
+        names = ids(root)
+    except Error:
+        return ""
+    if len(names) > 200:
+        return ""
+    from difflib import get_close_matches
+
+    return " or ".join(f"`{name}`" for name in get_close_matches(wanted, names, n=3))

@@ -1,0 +1,43 @@
+"""The errors a user sees: one line, lower case, backticks round paths, the errno's text last."""
+
+from __future__ import annotations
+
+from posix import strerror
+
+
+class Error(Exception):
+    """What a verb could not do.
+
+    `message` is the one line that is printed and logged. `hint`, when there is one, says how to mend it
+    and is shown on a terminal only. `status` is the exit status of the command.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.status = status
+
+
+class SpecError(Error):
+    """config.json (or another JSON document handed to us) asks for something invalid."""
+
+
+class NotFound(Error):
+    """No such container. Clients look for the words `does not exist`."""
+
+
+class BusError(Error):
+    """The bus, or systemd behind it, refused or did not answer.
+
+    `name` is the D-Bus error name, or `timeout`, `closed`, `connect` for what happened on our side.
+    """
+
+    def __init__(self, name: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+
+
+def because(what: str, error: OSError) -> Error:
+    """Return an Error that says `what`, then the errno's text."""
+    return Error(f"{what}: {strerror(error.errno or 0)}")

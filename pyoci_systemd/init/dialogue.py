@@ -1,0 +1,162 @@
+"""The runtime's side of the dialogue with the init. init.c draws it."""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+import sys
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import socketpair
+from _struct import pack, unpack
+from errno import EINVAL, EPIPE
+
+from ..errors import Error
+from ..record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PID, GATE, ERROR, CONSOLE = 1, 2, 3, 4
+SIZE = 24
+PATIENCE = 60.0  # seconds for the longest single step: a mount of a slow device
+
+MFD_ALLOW_SEALING, MFD_EXEC = 2, 0x10
+SEALS = 0x01 | 0x02 | 0x04 | 0x08  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
+WALL = 0x40000000  # __WALL: also a child that was cloned without SIGCHLD
+
+
+class Reply(Record):
+    """One message of the init. `fd` is the descriptor that came with it, -1 for none."""
+
+    kind: int
+    index: int
+    error: int
+    value: int
+    fd: int = -1
+
+
+def program() -> bytes:
+    """Return the init's executable. Raises OSError."""
+    fd = posix.open(f"{sys.path[0]}/pyoci_systemd/init/pyoci-init", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 1 << 20)
+    finally:
+        posix.close(fd)
+
+
+def sealed(data: bytes) -> int:
+    """Return a descriptor of an anonymous executable that nobody can write to any more.
+
+    A container that reaches it as /proc/self/exe has hold of nothing of the host's (CVE-2019-5736).
+    """
+    flags = posix.MFD_CLOEXEC | MFD_ALLOW_SEALING  # type: ignore[attr-defined]
+    try:
+        fd = posix.memfd_create("pyoci-init", flags | MFD_EXEC)  # type: ignore[attr-defined]
+    except OSError as error:
+        if error.errno != EINVAL:  # before Linux 6.3 every memfd is executable
+            raise
+        fd = posix.memfd_create("pyoci-init", flags)  # type: ignore[attr-defined]
+    posix.write(fd, data)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    return int(fd)
+
+
+class Init:
+    """A running init, as the runtime sees it."""
+
+    def __init__(self, channel: socket, first: int) -> None:
+        self.channel = channel
+        self.first = first
+        """the process that makes the namespaces; it ends when the container's first process is there"""
+        self.pid = 0
+        """the container's first process, a child of ours"""
+
+    @classmethod
+    def spawn(cls, message: bytes, preserve_fds: int, start: socket | None) -> Init:
+        """Start an init and hand it its ops, and the socket on which it will wait for `start`. Raises OSError."""
+        ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        executable = sealed(program())
+        try:
+            posix.set_inheritable(theirs.fileno(), True)
+            argv = ["pyoci-init", str(theirs.fileno()), str(preserve_fds)]
+            first = posix.posix_spawn(f"/proc/self/fd/{executable}", argv, {})
+        finally:
+            theirs.close()
+            posix.close(executable)
+        init = cls(ours, first)
+        ours.settimeout(PATIENCE)
+        rights = [(SOL_SOCKET, SCM_RIGHTS, pack("=i", start.fileno()))] if start else []
+        ours.sendmsg([message[:8]], rights)
+        try:
+            ours.sendall(message[8:])
+        except OSError as error:
+            if error.errno != EPIPE:  # it died: its last words are still to be read
+                raise
+        return init
+
+    def receive(self) -> Reply | None:
+        """Return the next message, None at the end of file. Raises TimeoutError."""
+        data, control, _, _ = self.channel.recvmsg(SIZE, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+        while data and len(data) < SIZE:
+            more = self.channel.recv(SIZE - len(data))
+            if not more:
+                break
+            data += more
+        if len(data) < SIZE:
+            return None
+        kind, index, error, value = unpack("=IIixxxxq", data)
+        return Reply(kind, index, error, value, unpack("=i", control[0][2][:4])[0] if control else -1)
+
+    def expect(self, kind: int, failure: Callable[[Reply], Error], value: int | None = None) -> Reply:
+        """Return the next message, which must be of this kind (and value).
+
+        Raises what `failure` makes of an ERROR, and Error when the init has died or says something else.
+        """
+        try:
+            reply = self.receive()
+        except TimeoutError:
+            raise Error(f"the container's init did not answer within {PATIENCE:.0f} s") from None
+        except ConnectionError:
+            reply = None
+        if reply is None:
+            raise Error("the container's init died")
+        if reply.kind == ERROR:
+            raise failure(reply)
+        if reply.kind != kind or value not in (None, reply.value):
+            raise Error(f"the container's init said {reply.kind}/{reply.value} instead of {kind}/{value}")
+        return reply
+
+    def last_words(self) -> Reply | None:
+        """Return why the init died, None when it lives or did not say."""
+        self.channel.settimeout(1.0)
+        try:
+            reply = self.receive()
+        except OSError:
+            return None
+        return reply if reply and reply.kind == ERROR else None
+
+    def let_through(self) -> None:
+        """Open the gate at which the init waits. That it has died meanwhile is found out at the next message."""
+        try:
+            self.channel.send(b"g")
+        except ConnectionError:
+            return
+
+    def reap_first(self) -> None:
+        """Collect the process that made the namespaces; it has nothing left to do when it has told the pid."""
+        if self.first:
+            posix.waitpid(self.first, WALL)
+            self.first = 0
+
+    def abandon(self) -> None:
+        """Kill what runs of the init and collect it. Its pids cannot have been reused: they are our own children."""
+        self.channel.close()
+        for pid in (self.first, self.pid):
+            if pid:
+                try:
+                    posix.kill(pid, 9)
+                    posix.waitpid(pid, WALL)
+                except (ProcessLookupError, ChildProcessError):
+                    continue
+        self.first = self.pid = 0

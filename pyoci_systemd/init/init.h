@@ -1,0 +1,60 @@
+/* The init: a player of ops. See init.c for the dialogue, path.c for how names in the rootfs are resolved. */
+#ifndef PYOCI_INIT_H
+#define PYOCI_INIT_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* One argument of an op: a number, a string, a blob of `length` bytes, or a vector of `length` strings. */
+struct arg {
+	int64_t number;
+	const char *text;
+	uint32_t length;
+};
+
+enum { MAX_ARGS = 10 };
+
+/* What the init tells the runtime. */
+enum reply_kind { REPLY_PID = 1, REPLY_GATE, REPLY_ERROR, REPLY_CONSOLE };
+
+/* The descriptors the init works with; -1 when there is none (yet). All are close-on-exec. */
+struct descriptors {
+	int channel;  /* to the runtime: create and run, later start */
+	int start;    /* the listening socket on which the container waits for start */
+	int root;     /* the root filesystem */
+	int proc;     /* the private procfs */
+	int null;     /* the host's /dev/null */
+	int preserve; /* how many descriptors from 3 on belong to the workload */
+};
+extern struct descriptors fds;
+
+/* init.c */
+void reply(enum reply_kind kind, int error, int64_t value, int fd);
+void await(int gate);
+void guard(void);
+char **vector(const struct arg *a);
+
+/* path.c: every name below the root filesystem goes through these. -1 and errno on failure. */
+enum kind { DIRECTORY, REGULAR };
+enum resolve { NO_SYMLINKS = 1, SOURCE_NOFOLLOW = 2, TARGET_NOFOLLOW = 4 };
+int in_root(const char *path, int flags, unsigned long long resolve);
+int ensure(const char *path, enum kind kind);
+int ensure_parent(const char *path, const char **name);
+int write_proc(const char *path, const char *value);
+
+/* mounts.c */
+int attach(int tree, const char *target, int resolve);
+
+#define OP(name) int op_##name(const struct arg *a)
+#define UNUSED(a) ((void)(a))
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * /usr/bin/pyoci: start the interpreter, isolated, on the front door.
+ *
+ * For create and run under systemd it does one thing more, at time 0. When PID 1 moves the container into its scope,
+ * it waits for a grace period of RCU in the kernel, 7 to 11 ms of a run. Any process that writes itself into the
+ * cgroup in which it stands starts that grace period early, so a helper does that while Python boots. The runtime
+ * reaps it (its pid is the first argument).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef PYTHON
+#define PYTHON "/usr/bin/python3"
+#endif
+#ifndef LIBRARY
+#define LIBRARY "/usr/lib/pyoci"
+#endif
+
+static const char start[] =
+	"import sys;sys.path.insert(0,'" LIBRARY "');from pyoci_systemd.main import main;main()";
+
+/* Write ourselves into our own cgroup. Where that is not possible nothing is lost but time. */
+static void warm_up(void)
+{
+	char text[4096], path[sizeof text + 40];
+	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+	if (size <= 0)
+		return;
+	text[size] = '\0';
+	char *line = strncmp(text, "0::", 3) ? strstr(text, "\n0::") : text - 1;
+	if (!line)
+		return;
+	line += 4;
+	line[strcspn(line, "\n")] = '\0';
+	snprintf(path, sizeof path, "/sys/fs/cgroup%s/cgroup.procs", line);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, "0", 1) == 1)
+		return;
+}
+
+/* Is this a create or run that will make a scope? A wrong answer costs a little time and is otherwise harmless. */
+static int makes_scope(char **argv)
+{
+	static const char *const with_value[] = {"--root", "--log", "--log-format", "--log-level", "--cgroup-manager"};
+
+	for (argv++; *argv && **argv == '-'; argv++) {
+		if (strstr(*argv, "=cgroupfs") || strstr(*argv, "=disabled"))
+			return 0;
+		for (size_t i = 0; i < sizeof with_value / sizeof *with_value; i++)
+			if (!strcmp(*argv, with_value[i]) && argv[1]) {
+				argv++;
+				if (!strcmp(*argv, "cgroupfs") || !strcmp(*argv, "disabled"))
+					return 0;
+				break;
+			}
+	}
+	return *argv && (!strcmp(*argv, "run") || !strcmp(*argv, "create"));
+}
+
+int main(int argc, char **argv)
+{
+	char helper[20] = "0";
+	char *arguments[argc + 8];
+	int n = 0;
+
+	if (argc < 1)
+		return 1;
+	if (makes_scope(argv)) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			warm_up();
+			_exit(0);
+		}
+		snprintf(helper, sizeof helper, "%d", pid > 0 ? (int)pid : 0);
+	}
+	arguments[n++] = PYTHON;
+	/* -I: nothing of the environment or the working directory is imported; -S: no site; -B: nothing is written */
+	arguments[n++] = "-ISB";
+	arguments[n++] = "-Xutf8";
+	arguments[n++] = "-c";
+	arguments[n++] = (char *)start;
+	arguments[n++] = helper;
+	for (int i = 0; i < argc; i++)
+		arguments[n++] = argv[i];
+	arguments[n] = NULL;
+	execv(PYTHON, arguments);
+	fprintf(stderr, "pyoci: `%s`: %s\n", PYTHON, strerror(errno));
+	return 1;
+}

@@ -1,0 +1,367 @@
+/* The root filesystem: mounts are made detached, given their attributes, and only then attached to a descriptor. */
+#include "init.h"
+
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+enum { PROC_MAGIC = 0x9fa0, DEVPTS_MAGIC = 0x1cd1, PTS_MAJOR = 136, PTS_MAJORS = 8 };
+enum { BIND_RECURSIVE = 0x4000, MAKE_SLAVE = 1 << 19, MOVE = 0x2000, DETACH = 2 };
+
+static int old_mount(const char *source, const char *target, unsigned long flags)
+{
+	return (int)syscall(SYS_mount, source, target, NULL, flags, NULL);
+}
+
+static int set_attributes(int tree, unsigned flags, struct mount_attr attr)
+{
+	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
+		return 0;
+	return (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+}
+
+/* Apply the five numbers with which every mount op ends: set, clear, recursive set and clear, propagation. */
+static int finish(int tree, const struct arg *a)
+{
+	uint64_t propagation = (uint64_t)a[4].number;
+	unsigned recursive = propagation & BIND_RECURSIVE ? AT_RECURSIVE : 0;
+
+	if (set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.attr_set = (uint64_t)a[2].number, .attr_clr = (uint64_t)a[3].number}) < 0)
+		return -1;
+	if (set_attributes(tree, 0, (struct mount_attr){.attr_set = (uint64_t)a[0].number, .attr_clr = (uint64_t)a[1].number}) < 0)
+		return -1;
+	return set_attributes(tree, recursive, (struct mount_attr){.propagation = propagation & ~(uint64_t)BIND_RECURSIVE});
+}
+
+static int move_to(int tree, int target)
+{
+	return (int)syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+static int clone_tree(int at, const char *path, unsigned flags)
+{
+	return (int)syscall(SYS_open_tree, at, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
+}
+
+/* Close up to two descriptors on the way out, keeping errno. */
+static int done(int result, int one, int other)
+{
+	int error = errno;
+
+	if (one >= 0)
+		close(one);
+	if (other >= 0)
+		close(other);
+	errno = error;
+	return result;
+}
+
+static enum kind kind_of(int fd)
+{
+	struct stat found;
+
+	return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) ? DIRECTORY : REGULAR;
+}
+
+/* Attach a detached mount to `target` below the root, making the place where it is missing. */
+int attach(int tree, const char *target, int resolve)
+{
+	int place;
+
+	if (resolve & NO_SYMLINKS) {
+		/* /proc and /sys reached through a link would put them where the image likes (CVE-2019-19921) */
+		place = in_root(target, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+		if (place < 0 && errno == ENOENT)
+			place = ensure(target, kind_of(tree));
+	} else if (resolve & TARGET_NOFOLLOW) {
+		place = in_root(target, O_PATH | O_NOFOLLOW, 0);
+	} else {
+		place = ensure(target, kind_of(tree));
+	}
+	return place < 0 ? -1 : done(move_to(tree, place), place, -1);
+}
+
+static int configure(int fs, unsigned command, const char *key, const char *value)
+{
+	return (int)syscall(SYS_fsconfig, fs, command, key, value, 0);
+}
+
+static int parameter(int fs, const char *text)
+{
+	char key[PATH_MAX];
+	const char *equals = strchr(text, '=');
+
+	if (!equals)
+		return configure(fs, FSCONFIG_SET_FLAG, text, NULL);
+	if ((size_t)(equals - text) >= sizeof key) {
+		errno = EINVAL;
+		return -1;
+	}
+	memcpy(key, text, (size_t)(equals - text));
+	key[equals - text] = '\0';
+	return configure(fs, FSCONFIG_SET_STRING, key, equals + 1);
+}
+
+/* Make a filesystem and return it as a detached mount. */
+static int new_mount(const char *type, const char *source, const struct arg *data)
+{
+	int fs = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), tree = -1;
+
+	if (fs < 0)
+		return -1;
+	if (*source && configure(fs, FSCONFIG_SET_STRING, "source", source) < 0)
+		return done(-1, fs, -1);
+	const char *text = data ? data->text : NULL;
+	for (uint32_t i = 0; data && i < data->length; i++, text += strlen(text) + 1)
+		if (parameter(fs, text) < 0)
+			return done(-1, fs, -1);
+	if (configure(fs, FSCONFIG_CMD_CREATE, NULL, NULL) == 0)
+		tree = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	return done(tree, fs, -1);
+}
+
+OP(private_proc)
+{
+	const struct mount_attr locked = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	struct statfs found;
+
+	UNUSED(a);
+	fds.proc = new_mount("proc", "proc", NULL);
+	if (fds.proc >= 0)
+		return set_attributes(fds.proc, 0, locked);
+	/* in a user namespace below a /proc that is partly covered the kernel makes no new one: take the host's,
+	 * which is still where it was, for the root filesystem has not been touched */
+	fds.proc = errno == EPERM ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fds.proc < 0 || fstatfs(fds.proc, &found) < 0)
+		return -1;
+	errno = EINVAL;
+	return found.f_type == PROC_MAGIC ? 0 : -1;
+}
+
+OP(propagation)
+{
+	return old_mount(NULL, "/", (unsigned long)a[0].number);
+}
+
+static bool is_device(int fd, mode_t type, unsigned major_number, unsigned minor_number)
+{
+	struct stat found;
+
+	return fstat(fd, &found) == 0 && (found.st_mode & S_IFMT) == type &&
+	       (S_ISFIFO(type) || found.st_rdev == makedev(major_number, minor_number));
+}
+
+OP(rootfs)
+{
+	/* before the rootfs is touched: what masks files must be the host's own (CVE-2025-31133) */
+	fds.null = open("/dev/null", O_PATH | O_CLOEXEC);
+	if (fds.null < 0)
+		return -1;
+	if (!is_device(fds.null, S_IFCHR, 1, 3)) {
+		errno = ENODEV;
+		return -1;
+	}
+	int place = open(a[0].text, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (place < 0)
+		return -1;
+	fds.root = clone_tree(place, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	return done(fds.root < 0 ? -1 : move_to(fds.root, place), place, -1);
+}
+
+OP(mount)
+{
+	int tree = new_mount(a[0].text, a[1].text, &a[3]);
+
+	if (tree < 0)
+		return -1;
+	int result = finish(tree, a + 5);
+	if (result == 0)
+		result = attach(tree, a[2].text, (int)a[4].number);
+	return done(result, tree, -1);
+}
+
+OP(bind)
+{
+	unsigned recursive = a[2].number ? AT_RECURSIVE : 0;
+	unsigned nofollow = a[3].number & SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
+	int tree = clone_tree(AT_FDCWD, a[0].text, recursive | nofollow);
+
+	if (tree < 0)
+		return -1;
+	int result = finish(tree, a + 4);
+	if (result == 0)
+		result = attach(tree, a[1].text, (int)a[3].number);
+	return done(result, tree, -1);
+}
+
+OP(remount)
+{
+	int place = in_root(a[0].text, O_PATH, 0);
+
+	return place < 0 ? -1 : done(finish(place, a + 1), place, -1);
+}
+
+OP(mknod)
+{
+	const char *name;
+	int dir = ensure_parent(a[0].text, &name), fd;
+	mode_t type = (mode_t)a[1].number & S_IFMT;
+	unsigned major_number = (unsigned)a[2].number, minor_number = (unsigned)a[3].number;
+
+	if (dir < 0)
+		return -1;
+	bool made = mknodat(dir, name, (mode_t)a[1].number, makedev(major_number, minor_number)) == 0;
+	if (!made && errno != EEXIST)
+		return done(-1, dir, -1);
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return done(-1, dir, -1);
+	errno = EEXIST; /* something else stands there, or was put there in between */
+	int result = is_device(fd, type, major_number, minor_number) ? 0 : -1;
+	if (result == 0 && made)
+		result = fchownat(fd, "", (uid_t)a[4].number, (gid_t)a[5].number, AT_EMPTY_PATH);
+	return done(result, fd, dir);
+}
+
+OP(bind_device)
+{
+	int tree = clone_tree(AT_FDCWD, a[0].text, 0);
+
+	if (tree < 0)
+		return -1;
+	errno = ENODEV;
+	if (!is_device(tree, (mode_t)a[1].number & S_IFMT, (unsigned)a[2].number, (unsigned)a[3].number))
+		return done(-1, tree, -1);
+	return done(attach(tree, a[0].text, 0), tree, -1);
+}
+
+OP(symlink)
+{
+	const char *name;
+	int dir = ensure_parent(a[1].text, &name);
+
+	if (dir < 0)
+		return -1;
+	int result = symlinkat(a[0].text, dir, name);
+	return done(result < 0 && errno == EEXIST ? 0 : result, dir, -1);
+}
+
+static int absent(void)
+{
+	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+}
+
+OP(mask)
+{
+	int place = in_root(a[0].text, O_PATH, 0), tree;
+
+	if (place < 0)
+		return absent();
+	if (kind_of(place) == DIRECTORY)
+		tree = new_mount("tmpfs", "tmpfs", NULL);
+	else
+		tree = clone_tree(fds.null, "", AT_EMPTY_PATH);
+	if (tree < 0)
+		return done(-1, place, -1);
+	int result = kind_of(place) == DIRECTORY ? set_attributes(tree, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}) : 0;
+	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
+}
+
+OP(read_only)
+{
+	int place = in_root(a[0].text, O_PATH, 0);
+
+	if (place < 0)
+		return absent();
+	int tree = clone_tree(place, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	if (tree < 0)
+		return done(-1, place, -1);
+	int result = set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
+	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
+}
+
+OP(read_only_root)
+{
+	UNUSED(a);
+	return set_attributes(fds.root, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
+}
+
+OP(pivot_root)
+{
+	UNUSED(a);
+	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is let go. It is
+	 * made a slave first, so that letting go of it never reaches the host. */
+	if (fchdir(fds.root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+		return -1;
+	if (old_mount(NULL, ".", MAKE_SLAVE | BIND_RECURSIVE) < 0 || syscall(SYS_umount2, ".", DETACH) < 0)
+		return -1;
+	return done(chdir("/"), fds.root, fds.null);
+}
+
+OP(change_root)
+{
+	UNUSED(a);
+	if (fchdir(fds.root) < 0 || old_mount(".", "/", MOVE) < 0 || chroot(".") < 0)
+		return -1;
+	return done(chdir("/"), fds.root, fds.null);
+}
+
+OP(root_propagation)
+{
+	return old_mount(NULL, "/", (unsigned long)a[0].number);
+}
+
+/* -- the terminal */
+
+/* Open the multiplexer of the container's own devpts, and make sure that it is one (CVE-2025-52565). */
+static int open_multiplexer(void)
+{
+	struct statfs found;
+	int fd = in_root("/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS);
+
+	if (fd < 0)
+		return -1;
+	if (fstatfs(fd, &found) == 0 && found.f_type == DEVPTS_MAGIC && is_device(fd, S_IFCHR, 5, 2))
+		return fd;
+	errno = ENODEV;
+	return done(-1, fd, -1);
+}
+
+static bool is_pts(int fd)
+{
+	struct stat found;
+
+	return fstat(fd, &found) == 0 && S_ISCHR(found.st_mode) && major(found.st_rdev) - PTS_MAJOR < PTS_MAJORS;
+}
+
+static int bind_console(int terminal)
+{
+	int tree = clone_tree(terminal, "", AT_EMPTY_PATH);
+	int place = tree < 0 ? -1 : ensure("/dev/console", REGULAR);
+
+	return done(place < 0 ? -1 : move_to(tree, place), tree, place);
+}
+
+OP(console)
+{
+	struct winsize size = {.ws_col = (unsigned short)a[0].number, .ws_row = (unsigned short)a[1].number};
+	int locked = 0, master = open_multiplexer();
+
+	if (master < 0)
+		return -1;
+	if (ioctl(master, TIOCSPTLCK, &locked) < 0)
+		return done(-1, master, -1);
+	int terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (terminal < 0 || !is_pts(terminal) || (size.ws_col && ioctl(terminal, TIOCSWINSZ, &size) < 0))
+		return done(-1, master, terminal);
+	if (ioctl(terminal, TIOCSCTTY, 0) < 0 || bind_console(terminal) < 0)
+		return done(-1, master, terminal);
+	reply(REPLY_CONSOLE, 0, 0, master);
+	for (int fd = 0; fd < 3; fd++)
+		if (dup2(terminal, fd) < 0)
+			return done(-1, master, terminal);
+	return done(0, master, terminal);
+}

@@ -1,0 +1,399 @@
+/* Namespaces and the process: what it is, may do, and runs. */
+#include "init.h"
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+
+enum { MAX_NAMESPACES = 8, JOIN_SESSION_KEYRING = 1, FILTER = 1, MAX_PASSWD = 1 << 20 };
+
+static struct {
+	int type, fd;
+} namespaces[MAX_NAMESPACES];
+static int joined;
+
+static char executable[PATH_MAX];
+static char home[PATH_MAX];
+static bool arrived; /* the working directory has been reached */
+
+static int write_host(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	ssize_t wrote = write(fd, value, strlen(value));
+	int error = errno;
+	close(fd);
+	errno = error;
+	return wrote < 0 ? -1 : 0;
+}
+
+OP(oom_score)
+{
+	return write_host("/proc/self/oom_score_adj", a[0].text);
+}
+
+OP(open_namespace)
+{
+	int type = (int)a[0].number, fd = open(a[1].text, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (joined == MAX_NAMESPACES || ioctl(fd, NS_GET_NSTYPE) != type) {
+		close(fd);
+		errno = EINVAL;
+		return -1;
+	}
+	namespaces[joined].type = type;
+	namespaces[joined++].fd = fd;
+	return 0;
+}
+
+static int become_root(void)
+{
+	return setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 ? -1 : 0;
+}
+
+OP(join_namespace)
+{
+	int type = (int)a[0].number;
+
+	for (int i = 0; i < joined; i++)
+		if (namespaces[i].type == type)
+			return setns(namespaces[i].fd, type) < 0 || (type == CLONE_NEWUSER && become_root() < 0) ? -1 : 0;
+	errno = ENOENT;
+	return -1;
+}
+
+enum { GATE_MAPPED = 2 };
+
+OP(new_user_namespace)
+{
+	UNUSED(a);
+	if (unshare(CLONE_NEWUSER) < 0)
+		return -1;
+	await(GATE_MAPPED);
+	return become_root();
+}
+
+OP(new_time_namespace)
+{
+	UNUSED(a);
+	return unshare(0x80 /* CLONE_NEWTIME */);
+}
+
+OP(time_offset)
+{
+	char text[80];
+
+	snprintf(text, sizeof text, "%s %lld %lld", a[0].text, (long long)a[1].number, (long long)a[2].number);
+	return write_host("/proc/self/timens_offsets", text);
+}
+
+/* The new process is a sibling of this one (CLONE_PARENT), so the caller can wait for it, as its clients do. */
+OP(clone)
+{
+	long pid = syscall(SYS_clone, CLONE_PARENT | (unsigned long)a[0].number, 0, 0, 0, 0);
+
+	if (pid < 0)
+		return -1;
+	if (pid > 0) {
+		reply(REPLY_PID, 0, pid, -1);
+		_exit(0);
+	}
+	guard();
+	return setsid() < 0 ? -1 : 0;
+}
+
+OP(loopback)
+{
+	struct ifreq request = {.ifr_name = "lo"};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	UNUSED(a);
+	if (fd < 0)
+		return -1;
+	int result = ioctl(fd, SIOCGIFFLAGS, &request);
+	request.ifr_flags |= IFF_UP;
+	if (result == 0)
+		result = ioctl(fd, SIOCSIFFLAGS, &request);
+	close(fd);
+	return result;
+}
+
+OP(new_cgroup_namespace)
+{
+	UNUSED(a);
+	return unshare(CLONE_NEWCGROUP);
+}
+
+OP(hostname)
+{
+	return sethostname(a[0].text, a[0].length);
+}
+
+OP(domainname)
+{
+	return setdomainname(a[0].text, a[0].length);
+}
+
+OP(sysctl)
+{
+	return write_proc(a[0].text, a[1].text);
+}
+
+OP(keyring)
+{
+	long result = syscall(SYS_keyctl, JOIN_SESSION_KEYRING, a[0].text);
+
+	return result < 0 && errno != ENOSYS ? -1 : 0;
+}
+
+OP(personality)
+{
+	return personality((unsigned long)a[0].number) < 0 ? -1 : 0;
+}
+
+OP(rlimit)
+{
+	const uint64_t limit[2] = {(uint64_t)a[1].number, (uint64_t)a[2].number};
+
+	return (int)syscall(SYS_prlimit64, 0, (int)a[0].number, limit, NULL);
+}
+
+OP(umask)
+{
+	umask((mode_t)a[0].number);
+	return 0;
+}
+
+OP(own_stdio)
+{
+	struct stat found;
+
+	/* best effort: a pipe or terminal that cannot be given away is used as it is */
+	for (int fd = 0; fd < 3; fd++)
+		if (fstat(fd, &found) == 0 && found.st_rdev != makedev(1, 3) && fchown(fd, (uid_t)a[0].number, (gid_t)-1) < 0)
+			continue;
+	return 0;
+}
+
+/* -- who it is */
+
+OP(bounding)
+{
+	for (int capability = 0; capability < 64; capability++) {
+		int held = prctl(PR_CAPBSET_READ, capability);
+		if (held < 0)
+			break;
+		if (held && !(a[0].number >> capability & 1) && prctl(PR_CAPBSET_DROP, capability) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+OP(user)
+{
+	uid_t uid = (uid_t)a[0].number;
+	gid_t gid = (gid_t)a[1].number;
+
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0)
+		return -1;
+	/* syscall: the C library's wrapper is written for threads, which the init has not */
+	if (!a[3].number && syscall(SYS_setgroups, a[2].length / sizeof(gid_t), a[2].text) < 0)
+		return -1;
+	if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return -1;
+	guard();
+	return 0;
+}
+
+static int take_capabilities(uint64_t permitted, uint64_t effective, uint64_t inheritable)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	const struct __user_cap_data_struct wanted[2] = {
+		{(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
+		{(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)},
+	};
+	struct __user_cap_data_struct got[2];
+
+	if (syscall(SYS_capset, &header, wanted) < 0 || syscall(SYS_capget, &header, got) < 0)
+		return -1;
+	errno = EPERM;
+	return memcmp(wanted, got, sizeof got) ? -1 : 0;
+}
+
+/* Exactly the sets that were asked for, read back (CVE-2022-29162). */
+OP(capabilities)
+{
+	uint64_t ambient = (uint64_t)a[3].number;
+
+	if (take_capabilities((uint64_t)a[0].number, (uint64_t)a[1].number, (uint64_t)a[2].number) < 0)
+		return -1;
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return -1;
+	for (unsigned capability = 0; capability < 64; capability++)
+		if (ambient >> capability & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
+			return -1;
+	return 0;
+}
+
+OP(no_new_privileges)
+{
+	UNUSED(a);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+OP(seccomp)
+{
+	const struct sock_fprog program = {
+		.len = (unsigned short)(a[0].length / sizeof(struct sock_filter)),
+		.filter = (struct sock_filter *)a[0].text,
+	};
+
+	return (int)syscall(SYS_seccomp, FILTER, (unsigned)a[1].number, &program);
+}
+
+/* -- what it runs */
+
+/* Take the home directory of `uid` from a passwd file's text: name:password:uid:gid:gecos:home:shell */
+static void find_home(char *text, uid_t uid)
+{
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+		char *field[6];
+		int count = 0;
+		while (count < 6 && (field[count] = strsep(&line, ":")))
+			count++;
+		if (count < 6 || !*field[2] || strtoul(field[2], NULL, 10) != uid || strspn(field[2], "0123456789") != strlen(field[2]))
+			continue;
+		if (field[5][0] == '/' && strlen(field[5]) < sizeof home - 5)
+			snprintf(home, sizeof home, "HOME=%s", field[5]);
+		return;
+	}
+}
+
+/* By descriptor and with a limit, never through NSS, which would run what the image brings. */
+OP(home)
+{
+	struct stat found;
+	int fd = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	strcpy(home, "HOME=/");
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && found.st_size < MAX_PASSWD) {
+		char *text = calloc(1, MAX_PASSWD);
+		if (text && read(fd, text, MAX_PASSWD - 1) > 0)
+			find_home(text, (uid_t)a[0].number);
+		free(text);
+	}
+	close(fd);
+	return 0;
+}
+
+/* A directory that only one of root and the user may enter is tried as both; `last` is the user's try. */
+OP(chdir)
+{
+	char where[PATH_MAX];
+
+	if (arrived)
+		return 0;
+	if (chdir(a[0].text) < 0)
+		return errno == EACCES && !a[1].number ? 0 : -1;
+	/* a directory outside the root has no path in here (CVE-2024-21626) */
+	if (syscall(SYS_getcwd, where, sizeof where) < 0)
+		return -1;
+	errno = ENOENT;
+	arrived = where[0] == '/';
+	return arrived ? 0 : -1;
+}
+
+static bool runnable(const char *path)
+{
+	struct stat found;
+
+	if (stat(path, &found) < 0)
+		return false;
+	if (S_ISREG(found.st_mode))
+		return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0;
+	errno = EACCES;
+	return false;
+}
+
+OP(find_executable)
+{
+	const char *name = a[0].text, *path = a[1].text;
+	int error = ENOENT;
+
+	if (strlen(name) >= sizeof executable) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	if (strchr(name, '/')) {
+		strcpy(executable, name);
+		return runnable(name) ? 0 : -1;
+	}
+	while (*name && path) {
+		size_t size = strcspn(path, ":");
+		const char *next = path[size] ? path + size + 1 : NULL;
+		if (size + strlen(name) + 2 <= sizeof executable) {
+			snprintf(executable, sizeof executable, "%.*s%s%s", (int)size, path, size ? "/" : "./", name);
+			if (runnable(executable))
+				return 0;
+			if (errno == EACCES)
+				error = EACCES;
+		}
+		path = next;
+	}
+	errno = error;
+	return -1;
+}
+
+/* Wait for a `start` to connect. One that goes away without its byte is forgotten; the first to send it has won, and
+ * closing the socket turns all others away. */
+OP(await_start)
+{
+	char byte;
+
+	UNUSED(a);
+	prctl(PR_SET_PDEATHSIG, 0);
+	close(fds.channel);
+	for (;;) {
+		fds.channel = accept4(fds.start, NULL, NULL, SOCK_CLOEXEC);
+		if (fds.channel < 0 && errno != EINTR && errno != ECONNABORTED)
+			return -1;
+		if (fds.channel >= 0 && read(fds.channel, &byte, 1) == 1)
+			break;
+		close(fds.channel);
+	}
+	close(fds.start);
+	reply(REPLY_GATE, 0, 0, -1);
+	return 0;
+}
+
+OP(execute)
+{
+	char **argv = vector(&a[0]), **env = vector(&a[1]);
+
+	if (!argv || !env)
+		return -1;
+	if (*home)
+		env[a[1].length] = home;
+	prctl(PR_SET_PDEATHSIG, 0);
+	for (int fd = 3; fd < 3 + fds.preserve; fd++)
+		fcntl(fd, F_SETFD, 0);
+	syscall(SYS_close_range, 3U + (unsigned)fds.preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
+	execve(executable, argv, env);
+	return -1;
+}

@@ -1,0 +1,65 @@
+"""linux.namespaces, id mappings and clocks: what the first process does."""
+
+from __future__ import annotations
+
+from ..errors import SpecError
+from . import ops
+from .words import CLONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.types import Config
+
+# What clone(2) makes at once. The cgroup namespace waits for the scope, the user namespace for its mapping.
+AT_CLONE = ("mount", "pid", "network", "ipc", "uts")
+
+
+def wanted(config: Config) -> dict[str, str]:
+    """Return the namespaces of the config: type → path to join, or "" for a new one."""
+    return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", ())}
+
+
+def is_new(config: Config, kind: str) -> bool:
+    """Is a new namespace of this kind asked for."""
+    return wanted(config).get(kind) == ""
+
+
+def id_maps(config: Config) -> tuple[str, str]:
+    """Return what is written to uid_map and gid_map (user_namespaces(7)), empty when nothing is asked."""
+    linux = config.get("linux", {})
+
+    def lines(mappings: object) -> str:
+        entries = mappings or ()
+        return "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in entries)  # type: ignore[attr-defined]
+
+    return lines(linux.get("uidMappings")), lines(linux.get("gidMappings"))
+
+
+def plan(config: Config) -> list[ops.Op]:
+    """Return the ops of the first process, up to and with the clone.
+
+    Raises SpecError for a config without a mount namespace of its own: its mounts would be the host's.
+    """
+    namespaces = wanted(config)
+    if "mount" not in namespaces:
+        raise SpecError("config.json: linux.namespaces must name a mount namespace")
+    if namespaces.get("user") == "" and not all(id_maps(config)):
+        raise SpecError("config.json: a new user namespace needs linux.uidMappings and linux.gidMappings")
+    result: list[ops.Op] = []
+    score = config.get("process", {}).get("oomScoreAdj")
+    if score is not None:
+        result.append(ops.OomScore(str(score)))
+    # every path is opened before the first namespace is entered: they are paths of the runtime's own
+    paths = {kind: path for kind, path in namespaces.items() if path}
+    result += [ops.OpenNamespace(CLONE[kind], path) for kind, path in paths.items()]
+    # the user namespace first: it gives the right to enter those that it owns; mount last: /proc goes away with it
+    order = sorted(paths, key=lambda kind: (kind != "user", kind == "mount"))
+    result += [ops.JoinNamespace(CLONE[kind]) for kind in order]
+    if namespaces.get("user") == "":
+        result.append(ops.NewUserNamespace())
+    if namespaces.get("time") == "":
+        result.append(ops.NewTimeNamespace())
+        offsets = config.get("linux", {}).get("timeOffsets") or {}
+        result += [ops.TimeOffset(clock, o.get("secs", 0), o.get("nanosecs", 0)) for clock, o in offsets.items()]
+    result.append(ops.Clone(sum(CLONE[kind] for kind in AT_CLONE if namespaces.get(kind) == "")))
+    return result

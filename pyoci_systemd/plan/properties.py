@@ -1,0 +1,110 @@
+"""The scope: its name, and its properties in the order in which systemd must get them."""
+
+from __future__ import annotations
+
+from ..errors import SpecError
+from . import annotations, resources, rootfs
+from .facts import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.types import Config
+
+    Property = tuple[str, str, object]
+
+# systemd.unit(5): letters, digits and these; everything else is escaped
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.")
+MAX_UNIT_NAME = 255
+
+
+def escape(text: str) -> str:
+    r"""Return `text` as part of a unit name: `\xNN` for what is not allowed there (systemd-escape(1))."""
+    return "".join(c if c in _PLAIN else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
+
+
+def manager(config: Config, asked: str) -> str:
+    """Return the manager that keeps the container's cgroup: `systemd`, `cgroupfs` or `disabled`.
+
+    `auto`: a scope, unless cgroupsPath is a plain path, as clients write that drive cgroupfs themselves.
+    """
+    if asked != "auto":
+        return asked
+    path = config.get("linux", {}).get("cgroupsPath") or ""
+    return "systemd" if not path or ":" in path else "cgroupfs"
+
+
+def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
+    """Return the names of the scope and of its slice ("" leaves that to systemd).
+
+    Raises SpecError for a cgroupsPath that is no `slice:prefix:name`.
+    """
+    path = config.get("linux", {}).get("cgroupsPath") or ""
+    parent = ""
+    if not path:
+        name = f"pyoci-{container_id}"
+    else:
+        parent, colon, rest = path.partition(":")
+        prefix, second, last = rest.partition(":")
+        if not colon or not rest.strip(":"):
+            raise SpecError(f"config.json: linux.cgroupsPath: `{path}` is not of the form `slice:prefix:name`")
+        name = f"{prefix}-{last}" if second and prefix else last or prefix
+        if parent and (not parent.endswith(".slice") or escape(parent) != parent or "--" in parent):
+            raise SpecError(f"config.json: linux.cgroupsPath: `{parent}` is not the name of a slice")
+    unit = escape(name) + ".scope"
+    if len(unit) > MAX_UNIT_NAME:
+        raise SpecError(f"config.json: linux.cgroupsPath: the unit name `{unit[:40]}…` is longer than {MAX_UNIT_NAME}")
+    return unit, parent
+
+
+def description(config: Config, request: Request) -> str:
+    """Return what `systemctl status` shows first: the id, then the image or the command."""
+    notes = config.get("annotations") or {}
+    name = notes.get("io.kubernetes.cri.container-name") or notes.get("io.container.manager.name") or ""
+    image = (
+        notes.get("io.kubernetes.cri.image-name")
+        or notes.get("org.opencontainers.image.ref.name")
+        or notes.get("org.opencontainers.image.base.name")
+        or ""
+    )
+    command = " ".join(config.get("process", {}).get("args") or ())
+    title = f"{name} ({request.id})" if name else request.id
+    text = f"container {title}: {image or command}" if image or command else f"container {title}"
+    # one line of printable text: the unit must be readable whatever the image calls itself
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
+
+
+def marker(request: Request) -> str:
+    """Return the Documentation= entry by which a unit is known to be this container's, of this state root."""
+    return "file:" + "".join(c if c in _PLAIN or c in "/+" else "%" + f"{ord(c):02X}" for c in request.state_dir)
+
+
+def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[Property, ...]:
+    """Return the scope's properties, in order.
+
+    Identity comes last but for the limits: an annotation may change the description, never the processes or the place.
+    """
+    path = request.config_path or f"{request.bundle}/config.json"
+    _, parent = unit_and_slice(config, request.id)
+    own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
+    own.append(("CollectMode", "s", "inactive-or-failed"))
+    asked = annotations.plan(config)
+    named = {name for name, _, _ in asked}
+    return (
+        *(entry for entry in own if entry[0] not in named),
+        *asked,
+        ("Documentation", "as", ["man:pyoci(1)", marker(request)]),
+        ("SourcePath", "s", path),
+        *([("Slice", "s", parent)] if parent else []),
+        ("Delegate", "b", True),
+        ("PIDs", "au", list(pids)),
+        ("CPUAccounting", "b", True),
+        ("MemoryAccounting", "b", True),
+        ("IOAccounting", "b", True),
+        ("TasksAccounting", "b", True),
+        *resources.plan(config),
+    )
+
+
+def root_of(config: Config, request: Request) -> str:
+    """Return the absolute path of the root filesystem."""
+    return rootfs.root_path(config, request.bundle)

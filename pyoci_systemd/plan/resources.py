@@ -1,0 +1,184 @@
+"""linux.resources as unit properties (systemd.resource-control(5)), and what must be refused for now."""
+
+from __future__ import annotations
+
+from ..errors import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.types import Config, Device, Resources
+
+    Property = tuple[str, str, object]
+
+INFINITY = (1 << 64) - 1
+SECOND = 1_000_000
+
+
+def limit(value: int) -> int:
+    """Return a limit as systemd counts it: -1 is infinity."""
+    return INFINITY if value < 0 else value
+
+
+def weight(shares: int) -> int:
+    """Return cpu.shares (2…262144) as cpu.weight (1…10000).
+
+    The curve all runtimes share: 10^((l² + 125 l) / 612 - 7 / 34) with l = log2(shares), rounded up, so that the
+    default of 1024 shares is the default weight of 100.
+    """
+    if shares <= 2:
+        return 1
+    if shares >= 262144:
+        return 10000
+    from math import ceil, log2
+
+    exponent = log2(shares)
+    return ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))
+
+
+def mask(text: str) -> bytes:
+    """Return a list such as `0-2,7` as a bit mask of bytes, lowest first.
+
+    Raises SpecError when it is no such list.
+    """
+    bits = 0
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isascii() and first.isdigit() and (not dash or last.isascii() and last.isdigit())):
+            raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
+        low, high = int(first), int(last or first)
+        if low > high or high > 8191:
+            raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
+        bits |= ((1 << (high - low + 1)) - 1) << low
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def memory(resources: Resources) -> list[Property]:
+    """Return the memory limits. swap is the sum of memory and swap; systemd counts swap alone."""
+    asked = resources.get("memory") or {}
+    result: list[Property] = []
+    total, maximum = asked.get("swap"), asked.get("limit")
+    if maximum:
+        result.append(("MemoryMax", "t", limit(maximum)))
+    if asked.get("reservation"):
+        result.append(("MemoryLow", "t", limit(asked["reservation"])))
+    if total:
+        if total > 0 and not (maximum and maximum > 0):
+            raise SpecError("config.json: linux.resources.memory.swap needs memory.limit: it counts both together")
+        if maximum and 0 < total < maximum:
+            raise SpecError("config.json: linux.resources.memory.swap is less than memory.limit: it counts both together")
+        result.append(("MemorySwapMax", "t", INFINITY if total < 0 else total - (maximum or 0)))
+    return result
+
+
+def cpu(resources: Resources) -> list[Property]:
+    """Return the weight, the quota and the allowed processors and memory nodes."""
+    asked = resources.get("cpu") or {}
+    result: list[Property] = []
+    if asked.get("shares"):
+        result.append(("CPUWeight", "t", weight(asked["shares"])))
+    quota, period = asked.get("quota"), asked.get("period") or 100_000
+    if quota:
+        # systemd counts in steps of 10 ms a second; rounded up, so that nobody gets less than was asked
+        share = INFINITY if quota < 0 else -(-quota * SECOND // period // 10_000) * 10_000
+        result.append(("CPUQuotaPerSecUSec", "t", share))
+    if asked.get("period"):
+        result.append(("CPUQuotaPeriodUSec", "t", period))
+    if asked.get("cpus"):
+        result.append(("AllowedCPUs", "ay", mask(asked["cpus"])))
+    if asked.get("mems"):
+        result.append(("AllowedMemoryNodes", "ay", mask(asked["mems"])))
+    return result
+
+
+def pids(resources: Resources) -> list[Property]:
+    """Return the limit on tasks; 0 asks for none (spec: a limit is positive, or negative for no limit)."""
+    asked = (resources.get("pids") or {}).get("limit")
+    return [("TasksMax", "t", limit(asked))] if asked else []
+
+
+# -- devices
+
+# F192: what every container may use: the default devices, terminals, and making any node
+ALWAYS = (
+    ("char-*", "m"),
+    ("block-*", "m"),
+    ("/dev/char/1:3", "rwm"),
+    ("/dev/char/1:5", "rwm"),
+    ("/dev/char/1:7", "rwm"),
+    ("/dev/char/1:8", "rwm"),
+    ("/dev/char/1:9", "rwm"),
+    ("/dev/char/5:0", "rwm"),
+    ("/dev/char/5:2", "rwm"),
+    ("char-136", "rwm"),
+)
+
+
+def _device(rule: Device, where: str) -> str:
+    """Return a rule's device as DeviceAllow= names it."""
+    family = {"c": "char", "b": "block"}[rule["type"]]
+    major, minor = rule.get("major", -1), rule.get("minor", -1)
+    major, minor = (-1 if n is None else n for n in (major, minor))
+    if major < 0:
+        if minor >= 0:
+            raise SpecError(f"config.json: {where}: a minor number needs a major number")
+        return f"{family}-*"
+    return f"{family}-{major}" if minor < 0 else f"/dev/{family}/{major}:{minor}"
+
+
+def devices(resources: Resources) -> list[Property]:
+    """Return the device policy.
+
+    The list is emptied before the policy and filled after it: in any other order systemd sees a change of policy
+    with the old list and asks for a daemon-reload.
+    """
+    rules = resources.get("devices") or ()
+    if not rules:
+        return []
+    allowed: list[tuple[str, str]] = []
+    everything = False
+    for index, rule in enumerate(rules):
+        where, access = f"linux.resources.devices[{index}]", rule.get("access") or "rwm"
+        if rule.get("type") in (None, "", "a"):
+            allowed, everything = [], rule["allow"]
+        elif rule["allow"]:
+            allowed.append((_device(rule, where), access))
+        elif everything or any(device == _device(rule, where) or device.endswith("*") for device, _ in allowed):
+            raise SpecError(f"config.json: {where}: a deny after an allow of the same device is not supported yet")
+    if everything:
+        return [("DeviceAllow", "a(ss)", []), ("DevicePolicy", "s", "auto")]
+    return [
+        ("DeviceAllow", "a(ss)", []),
+        ("DevicePolicy", "s", "strict"),
+        ("DeviceAllow", "a(ss)", [*ALWAYS, *allowed]),
+    ]
+
+
+# -- what is still to come: named, never ignored
+
+_LATER = (
+    ("memory", ("kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy", "checkBeforeUpdate")),
+    ("cpu", ("burst", "realtimeRuntime", "realtimePeriod", "idle")),
+    ("blockIO", ()),
+    ("hugepageLimits", ()),
+    ("network", ()),
+    ("rdma", ()),
+    ("unified", ()),
+)
+
+
+def refuse_later(resources: Resources) -> None:
+    """Raise SpecError for a limit that would not be kept. Empty objects ask for nothing."""
+    for section, keys in _LATER:
+        value = resources.get(section)
+        if not keys and any((value or {}).values() if isinstance(value, dict) else value or ()):  # type: ignore[attr-defined]
+            raise SpecError(f"config.json: linux.resources.{section} is not supported yet")
+        for key in keys:
+            if value and value.get(key):  # type: ignore[attr-defined]
+                raise SpecError(f"config.json: linux.resources.{section}.{key} is not supported yet")
+
+
+def plan(config: Config) -> list[Property]:
+    """Return every limit of the config as unit properties."""
+    resources = config.get("linux", {}).get("resources") or {}
+    refuse_later(resources)
+    return [*memory(resources), *cpu(resources), *pids(resources), *devices(resources)]

@@ -1,0 +1,63 @@
+"""The door of the room: bytes in, a config that may be planned out. Every hot verb passes here."""
+
+from __future__ import annotations
+
+from .. import jsonio
+from . import rules, validator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .types import Config, Process, Resources
+
+
+def load(data: bytes, name: str = "config.json") -> Config:
+    """Return the config that `data` holds: valid by schema and rules, and without nulls.
+
+    A member that is null (Go writes empty lists and objects so) is taken away, so a reader need only ask whether
+    a member is there. Members the spec does not know are kept and mean nothing (config.md, "Extensibility").
+    Raises SpecError: one line with the JSON path of what is wrong.
+    """
+    config: Config = _checked(data, name, "config", validator.valid)
+    rules.check(config, name)
+    return config
+
+
+def load_process(data: bytes, name: str = "process.json") -> Process:
+    """Return the process that `exec --process` was given. Raises SpecError."""
+    process: Process = _checked(data, name, "process", validator.valid_process)
+    rules.check_process(process, name)
+    return process
+
+
+def load_resources(data: bytes, name: str = "resources.json") -> Resources:
+    """Return the resources that `update --resources` was given. Raises SpecError."""
+    resources: Resources = _checked(data, name, "resources", validator.valid_resources)
+    rules.check_resources(resources, name)
+    return resources
+
+
+def _checked(data: bytes, name: str, part: str, valid: Callable[[object], bool]) -> Any:
+    value = jsonio.loads(data, name)
+    # the schema lets an optional section be null, but not the document
+    if value is None or not valid(value):
+        from .judge import explain  # 90 ms of jsonschema, paid for a refusal only
+
+        raise explain(value, name, part)
+    # most configs mask or bind `/dev/null`: that is not one
+    if data.count(b"null") != data.count(b"/null"):
+        _drop_nulls(value)
+    return value
+
+
+def _drop_nulls(value: Any) -> None:
+    if type(value) is dict:
+        for key in [key for key, member in value.items() if member is None]:
+            del value[key]
+        value = value.values()
+    elif type(value) is not list:
+        return
+    for member in value:
+        _drop_nulls(member)

@@ -1,0 +1,168 @@
+"""What the integration tests share. They run as root inside the test machine: `make integration SUITE=trixie K=name`.
+
+Every test is wrapped in a leak check: what it leaves of units, cgroups, mounts, processes, state, ptys, files in /tmp
+or /dev/shm, and open descriptors of ours, fails it. A test that runs a container takes its name from `container_id`;
+that container is deleted by force afterwards, so that one failed test spoils no other.
+
+runtime       path of the runtime under test ($RUNTIME, /usr/bin/pyoci)
+run           run("state", id) runs the runtime and returns a CompletedProcess with text; check=True, input=, cwd=, env=
+container_id  a name no other test has
+bundle        a Bundle: busybox's applets in `rootfs`, the runtime's default config, no terminal, running `true`
+wait_until    wait_until(lambda: …, "what is awaited") returns the first true value, or fails after 5 seconds
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from tests.integration import leaks
+
+T = TypeVar("T")
+BUSYBOX = pathlib.Path("/bin/busybox")
+ids = itertools.count(1)
+
+
+class Run(Protocol):
+    """Run the runtime under test with arguments."""
+
+    def __call__(
+        self,
+        *args: str | os.PathLike[str],
+        check: bool = False,
+        input: str | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 20.0,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+class Bundle:
+    """A bundle to change: `config` is what `write()` puts into config.json."""
+
+    def __init__(self, path: pathlib.Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.rootfs = path / "rootfs"
+        self.config = config
+
+    def write(self) -> Bundle:
+        """Write config.json."""
+        (self.path / "config.json").write_text(json.dumps(self.config))
+        return self
+
+    def args(self, *args: str) -> Bundle:
+        """Make the container run `args`, and write config.json."""
+        self.config["process"]["args"] = list(args)
+        return self.write()
+
+    def sh(self, script: str) -> Bundle:
+        """Make the container run a shell script, and write config.json."""
+        return self.args("sh", "-c", script)
+
+
+def pytest_configure() -> None:
+    """Refuse to run on a machine that is not made for it."""
+    if os.environ.get("PYOCI_MACHINE") != "1":
+        raise pytest.UsageError("the integration tests run inside the test machine: `make integration`")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves anything behind."""
+    before = leaks.snapshot()
+    yield
+    if difference := leaks.leaked(before):
+        pytest.fail("the test left the machine changed:\n" + "\n".join(difference), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def runtime() -> str:
+    """Return the path of the runtime under test."""
+    path = shutil.which(os.environ.get("RUNTIME") or "/usr/bin/pyoci")
+    assert path, "the runtime under test is not installed"
+    return path
+
+
+@pytest.fixture
+def run(runtime: str) -> Run:
+    """Return what runs the runtime under test."""
+
+    def call(
+        *args: str | os.PathLike[str],
+        check: bool = False,
+        input: str | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 20.0,
+    ) -> subprocess.CompletedProcess[str]:
+        # output goes to files: a pipe would be held open by a container that lives on, and never end
+        with open(os.memfd_create("stdout"), "w+") as out, open(os.memfd_create("stderr"), "w+") as err:
+            stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+            done = subprocess.run(
+                [runtime, *args], stdout=out, stderr=err, text=True, cwd=cwd, env=env, timeout=timeout, **stdin
+            )
+            out.seek(0), err.seek(0)
+            result = subprocess.CompletedProcess(done.args, done.returncode, out.read(), err.read())
+        if check:
+            assert result.returncode == 0, result
+        return result
+
+    return call
+
+
+@pytest.fixture
+def container_id(run: Run) -> Iterator[str]:
+    """Return a new container name; delete the container of that name when the test ends, if it still exists."""
+    name = f"test-{os.getpid()}-{next(ids)}"
+    yield name
+    run("delete", "--force", name)
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return a root filesystem of busybox alone, for `bundle` to copy."""
+    root = tmp_path_factory.mktemp("busybox") / "rootfs"
+    for directory in ("bin", "dev", "etc", "proc", "root", "sys", "tmp"):
+        (root / directory).mkdir(parents=True)
+    shutil.copy2(BUSYBOX, root / "bin/busybox")
+    applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for applet in set(applets) - {"busybox"}:
+        (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    return root
+
+
+@pytest.fixture
+def bundle(tmp_path: pathlib.Path, runtime: str, busybox_rootfs: pathlib.Path) -> Bundle:
+    """Return a bundle that runs `true`, made from the default config of the runtime under test."""
+    path = tmp_path / "bundle"
+    shutil.copytree(busybox_rootfs, path / "rootfs", symlinks=True)
+    subprocess.run([runtime, "spec"], cwd=path, check=True, timeout=10)
+    config = json.loads((path / "config.json").read_text())
+    config["process"]["terminal"] = False
+    return Bundle(path, config).args("true")
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """Return what waits for a condition, with a deadline."""
+
+    def wait(condition: Callable[[], T], what: str = "the condition", seconds: float = 5.0) -> T:
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {seconds:g} s for {what}")
+            time.sleep(0.01)
+        return value
+
+    return wait

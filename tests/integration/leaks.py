@@ -1,0 +1,153 @@
+"""What a container could leave behind on a machine, counted before and after.
+
+`snapshot()` is a mapping of kinds (units, cgroups, mounts, processes, …) to what there is of each, in readable words.
+`leaked(before)` waits for systemd to tidy up and returns the difference, one line a thing: `+ cgroup: /x`.
+Both see the whole machine, so only one test may run at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+Snapshot = dict[str, Counter[str]]
+
+SECONDS_TO_TIDY_UP = 2.0
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+TRANSIENT = pathlib.Path("/run/systemd/transient")
+STATE_ROOTS = ("/run/pyoci", "/run/crun", "/run/runc")
+# Slices that stay once something has used them: they belong to the machine, not to a container.
+STANDING_SLICES = {"machine.slice", "system.slice", "user.slice", "-.slice"}
+# Units that systemd starts for itself or for who logs in; each may come or go during a test.
+FOREIGN_UNITS = ("init.scope", "session-", "user-", "user@", "run-user-", "background.slice", "app.slice")
+
+
+def snapshot() -> Snapshot:
+    """Return what there is now."""
+    return {
+        "unit": Counter(units()),
+        "cgroup": Counter(cgroups()),
+        "mount": Counter(mounts()),
+        "process": Counter(processes()),
+        "state": Counter(entries(*STATE_ROOTS)),
+        "shm": Counter(entries("/dev/shm", "/dev/mqueue")),
+        "pty": Counter(entries("/dev/pts")),
+        "netns": Counter(entries("/run/netns")),
+        "tmp": Counter(path for path in entries("/tmp", deep=False) if not path.startswith("/tmp/pytest-of-")),
+        "fd": Counter(open_files()),
+    }
+
+
+def leaked(before: Snapshot, seconds: float = SECONDS_TO_TIDY_UP) -> list[str]:
+    """Return what differs from `before`; look again for up to `seconds` while anything does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        difference = compare(before, snapshot())
+        if not difference or time.monotonic() > deadline:
+            return difference
+        time.sleep(0.05)
+
+
+def compare(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return one line for each thing that came (`+`) or went (`-`)."""
+    lines = []
+    for kind in before:
+        for sign, more in (("+", after[kind] - before[kind]), ("-", before[kind] - after[kind])):
+            lines += [f"{sign} {kind}: {what}" + (f" ({n} times)" if n > 1 else "") for what, n in sorted(more.items())]
+    return lines
+
+
+def units() -> Iterator[str]:
+    """Yield the scopes, slices and transient services with their state, and every failed unit."""
+    listing = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"]
+    for line in subprocess.run(listing, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines():
+        name, _, active, _ = line.split(None, 4)[:4]
+        ours = name.endswith((".scope", ".slice")) or (TRANSIENT / name).exists()
+        standing = name in STANDING_SLICES or name.startswith(FOREIGN_UNITS) or name.startswith("system-")
+        if active == "failed" or (ours and not standing):
+            yield f"{name} {active}"
+
+
+def cgroups() -> Iterator[str]:
+    """Yield the cgroups, without those of the machine's own services."""
+    for directory, below, _ in os.walk(CGROUPS):
+        path = directory.removeprefix(str(CGROUPS)) or "/"
+        if of_the_machine(path):
+            below.clear()
+        elif path.lstrip("/") not in STANDING_SLICES:
+            yield path
+
+
+def of_the_machine(cgroup: str) -> bool:
+    """Say whether a cgroup is part of a service that systemd has from a unit file, of a login, or lies outside.
+
+    Outside our cgroup namespace (`/..`) stands what holds the tests' own pipes from out there.
+    """
+    parts = cgroup.split("/")
+    if cgroup in ("/init.scope", "/..") or cgroup.startswith(("/user.slice/", "/../")):
+        return True
+    if len(parts) < 3 or parts[1] != "system.slice":
+        return False
+    units_on_the_way = [part for part in parts[2:] if part.endswith((".service", ".socket", ".mount", ".slice"))]
+    return bool(units_on_the_way) and not any((TRANSIENT / unit).exists() for unit in units_on_the_way)
+
+
+def mounts() -> Iterator[str]:
+    """Yield the mounts of PID 1's mount namespace, and of each other namespace that is not a system service's."""
+    seen: set[str] = set()
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+            if namespace in seen or (pid != 1 and of_the_machine(cgroup_of(pid))):
+                continue
+            seen.add(namespace)
+            owner = "" if pid == 1 else f" in the namespace of {name_of(pid)}"
+            for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+                left, _, right = line.partition(" - ")
+                root, target, options = left.split()[3:6]
+                if not target.startswith("/run/credentials/"):  # systemd's, for each service that starts
+                    yield f"{target} {right.split()[0]} of {right.split()[1]}{root} ({options}){owner}"
+
+
+def processes() -> Iterator[str]:
+    """Yield the processes, zombies too, without those of the machine's own services."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if not of_the_machine(cgroup_of(int(name))):
+                    yield f"{name} {name_of(int(name))}"
+
+
+def cgroup_of(pid: int) -> str:
+    """Return the cgroup of a process as a path from the root of the hierarchy."""
+    [line] = [line for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::")]
+    return line[3:]
+
+
+def name_of(pid: int) -> str:
+    """Return the command line of a process, or its name when it has none: a zombie."""
+    arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    if arguments:
+        return b" ".join(arguments).decode(errors="replace")[:120]
+    return f"[{pathlib.Path(f'/proc/{pid}/comm').read_text().strip()}]"
+
+
+def entries(*roots: str, deep: bool = True) -> Iterator[str]:
+    """Yield what lies in the directories `roots`, and below it when `deep`."""
+    for root in roots:
+        for directory, below, files in os.walk(root):
+            yield from (f"{directory}/{name}" for name in (*below, *files))
+            if not deep:
+                break
+
+
+def open_files() -> Iterator[str]:
+    """Yield what our own file descriptors are open on."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that listed the directory is gone
+            yield os.readlink(f"/proc/self/fd/{descriptor}")

@@ -1,0 +1,45 @@
+"""What the hot verbs import when they really run: the law of test_house.py, seen from outside."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from tests.integration.conftest import Bundle
+from tests.test_house import TOO_SLOW_TO_IMPORT
+
+LIBRARY = "/usr/lib/pyoci"
+START = f"import sys; sys.path.insert(0, '{LIBRARY}'); from pyoci_systemd.main import main; main()"
+
+
+def imported(*args: str | os.PathLike[str]) -> set[str]:
+    """Run the front door as the launcher does and return what it imported."""
+    python = ["/usr/bin/python3", "-ISB", "-X", "importtime", "-c", START, "0", "pyoci"]
+    # a file, because a container holds a pipe open
+    with open(os.memfd_create("stderr"), "w+") as err:
+        subprocess.run([*python, *args], stdout=subprocess.DEVNULL, stderr=err, check=True, timeout=20)
+        err.seek(0)
+        return set(re.findall(r"^import time:.*\| +([\w.]+)$", err.read(), re.MULTILINE))
+
+
+@pytest.mark.skipif(os.environ.get("RUNTIME") != "/usr/bin/pyoci", reason="another runtime is tested")
+def test_no_hot_verb_imports_what_is_slow(bundle: Bundle, container_id: str, tmp_path: pathlib.Path) -> None:
+    bundle.args("sleep", "1000")
+    pid_file = tmp_path / "pid"
+    life: list[list[str | os.PathLike[str]]] = [
+        ["create", "--bundle", bundle.path, "--pid-file", pid_file, container_id],
+        ["start", container_id],
+        ["state", container_id],
+        ["kill", container_id, "KILL"],
+        ["delete", "--force", container_id],
+    ]
+    for verb in life:
+        modules = imported(*verb)
+        assert "pyoci_systemd.main" in modules
+        assert modules & TOO_SLOW_TO_IMPORT == set(), verb[0]
+    bundle.args("true")
+    assert imported("run", "--bundle", bundle.path, container_id) & TOO_SLOW_TO_IMPORT == set()

@@ -1,0 +1,70 @@
+"""Boot a machine, install what `make stage` left in build/stage, do one thing inside, end the machine.
+
+    python3 -m tests.machine.inside SUITE test [PYTEST OPTION...]
+    python3 -m tests.machine.inside SUITE shell
+    python3 -m tests.machine.inside SUITE run COMMAND...     in the checkout, which is /src
+
+RUNTIME names another runtime than /usr/bin/pyoci to test or show, such as crun.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+from tests.machine import debian
+from tests.machine.machine import Machine, MachineError, booted
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+# The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
+NATIVE_TESTS = "--ignore-glob=tests/unit/test_init*"
+
+
+def main() -> int:
+    """Boot, install, do it, end; return the exit status of what was done."""
+    suite, verb, *rest = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with booted(f"{verb}-{suite}", suite, [f"{CHECKOUT}:/src"]) as machine:
+            install(machine)
+            if verb == "shell":
+                return machine.shell()
+            return in_checkout(machine, *(pytest(suite, rest) if verb == "test" else rest))
+    except (MachineError, subprocess.SubprocessError) as error:
+        print(f"machine: {error}", file=sys.stderr)
+        return 1
+
+
+def install(machine: Machine) -> None:
+    """Put the staged installation into the machine, byte-compiled by the machine's own Python."""
+    if (CHECKOUT / "build/stage").is_dir():
+        script = "cp -a --no-preserve=ownership /src/build/stage/. / && python3 -m compileall -q /usr/lib/pyoci"
+        if machine.run("sh", "-c", script):
+            raise MachineError("the installation in the machine failed")
+
+
+def in_checkout(machine: Machine, *command: str) -> int:
+    """Run `command` in /src, told where it is and which runtime it is about."""
+    told = {
+        "PYOCI_MACHINE": "1",
+        "RUNTIME": os.environ.get("RUNTIME") or "/usr/bin/pyoci",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+    }
+    return machine.run("sh", "-c", 'cd /src && exec "$@"', "sh", *command, env=told, timeout=1500)
+
+
+def pytest(suite: str, options: list[str]) -> list[str]:
+    """Return the command that runs the integration tests, and the unit tests if Python is not the host's."""
+    command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "-rfEs", "--color=no"]
+    command += [*options, "tests/integration"]
+    if not (debian.tree(suite) / f"usr/lib/python3.{sys.version_info.minor}").is_dir():
+        command += ["tests/unit", NATIVE_TESTS]
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())
