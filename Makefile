@@ -2,7 +2,7 @@
 #
 #   make build                         the native part and the generated files
 #   make install DESTDIR=D PREFIX=/usr put a working tree in D (COMPILE=no: without byte code)
-#   make compile ROOT=D                byte-compile an installed tree with the Python inside D
+#   make compile ROOT=D                byte-compile what is installed in the system in D, with the Python of D
 #   make lint | unit | integration SUITE=bookworm K=expression
 #   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
 
@@ -77,39 +77,42 @@ install: build
 	install -D -m 755 build/pyoci $(DESTDIR)$(BINDIR)/pyoci
 	install -D -m 755 build/pyoci-init $(DESTDIR)$(INIT)
 	@for module in $(MODULES); do install -D -p -m 644 $$module $(DESTDIR)$(LIBDIR)/$$module || exit 1; done
+	rm -f $(DESTDIR)$(LIBDIR)/python3.*.pyc
 ifeq ($(COMPILE),yes)
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(DESTDIR)$(LIBDIR)
+	cd $(DESTDIR)$(LIBDIR) && $(PYTHON) -m $(PACKAGE).archive
 endif
 
 compile:
-	chroot $(ROOT) $(PYTHON) -m compileall -q $(LIBDIR)
+	@chroot $(ROOT) $(PYTHON) -m compileall -q $(LIBDIR)
+	@chroot $(ROOT) sh -c 'cd $(LIBDIR) && $(PYTHON) -m $(PACKAGE).archive'
 
 # what the test machine gets: the same installation, byte-compiled inside by the machine's own Python
 stage: build
 	rm -rf build/stage
-	$(MAKE) --no-print-directory -s install DESTDIR=build/stage PREFIX=/usr PYTHON=/usr/bin/python3 COMPILE=no
+	@$(MAKE) --no-print-directory -s install DESTDIR=build/stage PREFIX=/usr PYTHON=/usr/bin/python3 COMPILE=no
 
 demo:
-	$(PYTHON) -m tests.machine.debian
-	$(MAKE) --no-print-directory -s stage
-	$(PYTHON) -m tests.machine.inside $(SUITE) run sh tests/machine/demo.sh
+	@$(PYTHON) -m tests.machine.debian
+	@$(MAKE) --no-print-directory -s stage
+	@$(PYTHON) -m tests.machine.inside $(SUITE) run sh tests/machine/demo.sh
 
 test:
-	$(PYTHON) -m tests.machine.debian
-	$(MAKE) --no-print-directory stage build/init-asan
-	$(PYTHON) -m tests.run lint unit trixie bookworm
+	@$(PYTHON) -m tests.machine.debian
+	@$(MAKE) --no-print-directory stage build/init-asan
+	@$(PYTHON) -m tests.run lint unit trixie bookworm
 
 lint: build
-	$(PYTHON) -m tests.run lint
+	@$(PYTHON) -m tests.run lint
 
 unit: build build/init-asan
-	$(PYTHON) -m tests.run unit
+	@$(PYTHON) -m tests.run unit
 
 integration: stage
-	$(PYTHON) -m tests.run $(SUITE)
+	@$(PYTHON) -m tests.run $(SUITE)
 
 shell: stage
-	$(PYTHON) -m tests.machine.inside $(SUITE) shell
+	@$(PYTHON) -m tests.machine.inside $(SUITE) shell
 
 clean:
 	rm -rf build $(VALIDATOR) *.egg-info

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error, SpecError
+from .errors import Error, SpecError, because
 
 try:
     from _json import encode_basestring as _quoted
@@ -107,7 +107,7 @@ def loads(data: bytes, name: str, scan: Scan | None = None) -> object:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
         before = str(data[: error.start], "utf-8")
-        raise _fault(name, before + "\ufffd", len(before), "not UTF-8") from None
+        raise _fault(name, str(data, "utf-8", "replace"), len(before), "not UTF-8") from None
     try:
         value, end = (scan or _scan)(text, len(text) - len(text.lstrip(_BLANKS)))
     except StopIteration as stop:
@@ -244,7 +244,7 @@ def contents(path: str) -> bytes:
         # a FIFO put in the place of config.json must not hold us
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(f"`{path}`", error) from None
     except ValueError:
         raise SpecError(f"{quoted(path)}: a path cannot hold NUL") from None
     try:
@@ -273,7 +273,7 @@ def drain(fd: int, name: str, expected: int = 65536) -> bytes:
             chunks.append(chunk)
             room -= len(chunk)
     except OSError as error:
-        raise _unreadable(name.strip("`"), error) from None
+        raise _unreadable(name, error) from None
     raise SpecError(f"{name}: over {MAX_BYTES >> 20} MiB")
 
 
@@ -285,8 +285,8 @@ def read(path: str, name: str | None = None) -> object:
     return loads(contents(path), name or path)
 
 
-def _unreadable(path: str, error: OSError) -> SpecError:
-    return SpecError(f"`{path}`: {posix.strerror(error.errno or 0)}")
+def _unreadable(name: str, error: OSError) -> SpecError:
+    return SpecError(because(name, error).message)
 
 
 # -- writing ------------------------------------------------------------------------------------------------------

@@ -23,20 +23,22 @@ COMPLETE = b"_PYOCI_COMPLETE"  # the variable by which a shell asks click for co
 
 
 def main() -> NoReturn:
-    """Run the command in sys.argv and leave the process.
+    """Run the command in sys.argv, as an installed script has it, and leave the process."""
+    leave(sys.argv[1:], 0, sys.argv[0])
 
-    The launcher hands us `-c WARM_PID ARGV0 ARG…`, an installed script `ARGV0 ARG…`.
-    """
+
+def launched() -> NoReturn:
+    """Run the command as the launcher hands it to us: SCRIPT WARM_PID ARGV0 ARG…, and leave the process."""
+    leave(sys.argv[3:], int(sys.argv[1]), sys.argv[2])
+
+
+def leave(args: list[str], warm_pid: int, argv0: str) -> NoReturn:
+    """Perform the command and leave: nothing is left to tidy up, and the interpreter takes 1.5 ms to do it."""
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         plug()
     if sys.stdout.errors == "strict":
         # a path whose bytes are no UTF-8 is shown as it is
         sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    if sys.argv[0] == "-c":
-        warm_pid, argv0, args = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    else:
-        warm_pid, argv0, args = 0, sys.argv[0], sys.argv[1:]
-    # nothing is left to tidy up, and the interpreter takes 1.5 ms to do it
     posix._exit(answer(args, warm_pid, argv0))
 
 

@@ -1,9 +1,29 @@
-"""What all tests share: how hypothesis behaves."""
+"""What all tests share: how hypothesis behaves, and reports that can be told to whoever runs the tests in parallel."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # how fast an example runs says something of the machine, not of the code
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make the words of a failure printable: tests of ours are about bytes that are no UTF-8, and a report of them
+    ends the process that runs them for another (execnet: `strings must be utf-8 encodable`)."""
+    report = yield
+    report.sections = [(printable(title), printable(text)) for title, text in report.sections]
+    if report.longrepr is not None and not isinstance(report.longrepr, tuple):
+        words = str(report.longrepr)
+        if words != printable(words):
+            report.longrepr = printable(words)
+    return report
+
+
+def printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -21,7 +21,7 @@ from tests.machine import debian
 
 TESTS = pathlib.Path(__file__).resolve().parent
 SUMMARY = re.compile(r"=* ?((?:\d+ [a-z]+,? ?)+)in [\d.]+s")
-COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|errors?|deselected)\b")
+COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|error|deselected)")
 
 
 class Stage:
@@ -33,7 +33,13 @@ class Stage:
         self.started = time.monotonic()
         self.seconds = 0.0
         self.process = subprocess.Popen(
-            command(name), cwd=TESTS.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command(name),
+            cwd=TESTS.parent,
+            # the workers of a parallel run must find the same tests in the same order, also those made from a set
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert self.process.stdout
         self.output = self.process.stdout
@@ -67,7 +73,7 @@ def command(name: str) -> list[str]:
         bin = environment() / "bin"
         return ["sh", "-c", f"{bin}/ruff check; ruff=$?; {bin}/mypy && exit $ruff"]
     if name == "unit":
-        pytest = [str(environment() / "bin/python"), "-m", "pytest", "-rfEs"]
+        pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-rfEs"]
         return [*pytest, "tests/unit", "tests/test_house.py", *selected]
     return ["/usr/bin/python3", "-m", "tests.machine.inside", name, "test", *selected]
 

@@ -20,6 +20,8 @@ PACKAGE = "pyoci_systemd"
 # What a room may import besides itself and the modules of the ground floor.
 WORKROOMS = {"spec", "plan", "init", "systemd", "cgroup"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "__main__": {"main"},
+    "archive": set(),
     "main": {"cli", "container", *WORKROOMS},
     "cli": {"container", *WORKROOMS},
     "service": {"container", *WORKROOMS},
@@ -212,7 +214,7 @@ def law_functions_fit_on_a_screen(checkout: pathlib.Path) -> list[str]:
 
 def python_functions(text: str) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno:
             yield node.name, node.end_lineno - node.lineno + 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from .. import __version__
-from ..container.features import BUILT_WITH, SPEC_VERSION
+from ..container.features import BUILT_WITH, SPEC_VERSION, commit
 from ..errors import Error
 
 TYPE_CHECKING = False
@@ -34,13 +34,3 @@ def rundir(settings: Settings) -> str:
         return settings.root
     except Error:
         return ""
-
-
-def commit() -> str:
-    """Return the commit this was built from, as the build leaves it in build.py; "" in a checkout."""
-    name = f"{__package__.rpartition('.')[0]}.build"
-    try:
-        __import__(name)
-    except ModuleNotFoundError:
-        return ""
-    return str(sys.modules[name].COMMIT)

@@ -27,12 +27,13 @@ def check(config: Config, options: Options, detached: bool) -> None:
 
 def send(path: str, master: int) -> None:
     """Send the terminal's descriptor, and its name as the text, as runc's console sockets expect it. Raises Error."""
+    peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    peer.settimeout(PATIENCE)
     try:
-        with socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC) as peer:
-            peer.settimeout(PATIENCE)
-            peer.connect(path)
-            peer.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", master))])
+        peer.connect(path)
+        peer.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", master))])
     except OSError as error:
         raise because(f"cannot send the terminal to `{path}`", error) from None
     finally:
+        peer.close()
         posix.close(master)

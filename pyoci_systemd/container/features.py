@@ -1,7 +1,7 @@
 """`pyoci features`: what this runtime supports (runtime-spec features.md, features-linux.md).
 
-Only what is true is here. What a room of the plan knows is asked of that room, so the two cannot disagree;
-a member that is missing means "not known", an empty one "none" (FT1).
+Only what is true is here. What a room of the plan knows is asked of that room, so the two cannot disagree.
+A missing member would mean "not known", an empty one means "none" (FT1).
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 
 from .. import __version__, jsonio
+from ..errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ctypes
     from typing import Any
 
     from ..settings import Options, Settings
@@ -20,23 +22,17 @@ SPEC_VERSION = "1.3.0"
 OLDEST_SPEC_VERSION = "1.0.0"
 
 # words of the version line, as the other runtimes write them
-BUILT_WITH = ("SYSTEMD", "CAP")
+BUILT_WITH = ("SYSTEMD", "CAP", "SECCOMP")
 
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
+
+# what the schema accepts; libseccomp has the last word on each
+SECCOMP_ARCHITECTURES = """
+    X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X
+    PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB""".split()
 
 # kinds of hooks that run; empty while none does (HK9)
 HOOKS: tuple[str, ...] = ()
-
-# the plan's own tables: path in the document, module of plan/, name in it (any iterable of strings)
-PLANNED = (
-    (("mountOptions",), "mounts", "OPTIONS"),
-    (("linux", "capabilities"), "words", "CAPABILITIES"),
-    (("linux", "seccomp", "actions"), "seccomp", "ACTIONS"),
-    (("linux", "seccomp", "operators"), "seccomp", "OPERATORS"),
-    (("linux", "seccomp", "archs"), "seccomp", "ARCHITECTURES"),
-    (("linux", "seccomp", "knownFlags"), "seccomp", "KNOWN_FLAGS"),
-    (("linux", "seccomp", "supportedFlags"), "seccomp", "SUPPORTED_FLAGS"),
-)
 
 # what a caller must not take from someone it does not trust, as these annotations of a config reach systemd;
 # a name with a dot at its end stands for all that begin with it
@@ -51,14 +47,19 @@ def main(settings: Settings, options: Options) -> int:
 
 def document() -> dict[str, Any]:
     """Return the features document."""
-    features: dict[str, Any] = {
+    from ..plan.mounts import OPTIONS
+    from ..plan.words import CAPABILITIES
+
+    return {
         "ociVersionMin": OLDEST_SPEC_VERSION,
         "ociVersionMax": SPEC_VERSION,
         "hooks": list(HOOKS),
+        "mountOptions": sorted(OPTIONS),
         "linux": {
             "namespaces": list(NAMESPACES),
+            "capabilities": sorted(CAPABILITIES),
             "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": False},
-            "seccomp": {"enabled": False},
+            "seccomp": seccomp(),
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
@@ -66,33 +67,65 @@ def document() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
         },
-        "annotations": {"org.pyoci.version": __version__},
+        "annotations": remarks(),
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
-    for path, module, name in PLANNED:
-        words = planned(module, name)
-        if words is not None:
-            put(features, path, words)
-    seccomp = features["linux"]["seccomp"]
-    seccomp["enabled"] = "actions" in seccomp
-    return features
 
 
-def planned(module: str, name: str) -> list[str] | None:
-    """Return the words a module of plan/ says it knows, sorted; None when there is no such module or table."""
-    qualified = f"{__package__.rpartition('.')[0]}.plan.{module}"
+def remarks() -> dict[str, str]:
+    """Return what else there is to say, as strings by name."""
+    known = {
+        "org.pyoci.version": __version__,
+        "org.pyoci.commit": commit(),
+        "io.github.seccomp.libseccomp.version": libseccomp_version(),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def commit() -> str:
+    """Return the commit this was built from, as the build leaves it in build.py; "" in a checkout."""
+    name = f"{__package__.rpartition('.')[0]}.build"
     try:
-        __import__(qualified)
-    except ModuleNotFoundError as error:
-        if error.name != qualified:
-            raise
+        __import__(name)
+    except ModuleNotFoundError:
+        return ""
+    return str(sys.modules[name].COMMIT)
+
+
+def libseccomp() -> ctypes.CDLL | None:
+    """Return libseccomp, None when it is not installed: a config with a filter is then refused."""
+    from .compiler import library
+
+    try:
+        return library()
+    except Error:
         return None
-    words = getattr(sys.modules[qualified], name, None)
-    return None if words is None else sorted(words)
 
 
-def put(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
-    """Set a member deep in a document, making what is missing on the way."""
-    for key in path[:-1]:
-        document = document.setdefault(key, {})
-    document[path[-1]] = value
+def libseccomp_version() -> str:
+    """Return the version of libseccomp (seccomp_version(3)), "" without it."""
+    import ctypes
+
+    library = libseccomp()
+    if library is None:
+        return ""
+    library.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)
+    return ".".join(map(str, library.seccomp_version().contents))
+
+
+def seccomp() -> dict[str, Any]:
+    """Return what a filter may say: features-linux.md, seccomp."""
+    from ..plan.seccomp import ACTIONS, FLAGS, OPERATORS
+
+    library = libseccomp()
+    if library is None:
+        return {"enabled": False}
+    resolve = library.seccomp_arch_resolve_name
+    return {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": [f"SCMP_ARCH_{name}" for name in SECCOMP_ARCHITECTURES if resolve(name.lower().encode())],
+        "knownFlags": sorted(FLAGS),
+        "supportedFlags": sorted(FLAGS),
+    }

@@ -24,18 +24,17 @@ def main(settings: Settings, options: Options) -> int:
         raise refusal(container.id, status)
     if not container.known.last_steps:
         raise Error(f"cannot start `{container.id}`: its config.json has no process")
-    with connect(container) as gate:
-        init = Init(gate, 0)
-        init.let_through()
-        # of many that start it, the init answers one; the others find the socket closed
-        try:
-            reply = init.receive()
-        except ConnectionError:
-            reply = None
-        if reply is None or reply.kind != GATE:
-            raise refusal(container.id, container.status())
-        posix.unlink(f"{container.path}/{START}")
-        await_program(container, init)
+    init = Init(connect(container), 0)
+    init.let_through()
+    # of many that start it, the init answers one; the others find the socket closed
+    try:
+        reply = init.receive()
+    except ConnectionError:
+        reply = None
+    if reply is None or reply.kind != GATE:
+        raise refusal(container.id, container.status())
+    posix.unlink(f"{container.path}/{START}")
+    await_program(container, init)
     return 0
 
 

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,20 @@
 #define LIBRARY "/usr/lib/pyoci"
 #endif
 
-static const char start[] =
-	"import sys;sys.path.insert(0,'" LIBRARY "');from pyoci_systemd.main import main;main()";
+/* Find the archive of byte code for this interpreter (archive.py), or the front door that works without one. */
+static const char *front_door(void)
+{
+	static char path[PATH_MAX];
+	char name[64];
+	ssize_t size = readlink(PYTHON, name, sizeof name - 1);
+
+	if (size > 0 && !memchr(name, '/', (size_t)size)) {
+		snprintf(path, sizeof path, LIBRARY "/%.*s.pyc", (int)size, name);
+		if (access(path, R_OK) == 0)
+			return path;
+	}
+	return LIBRARY "/pyoci_systemd/__main__.py";
+}
 
 /* Write ourselves into our own cgroup. Where that is not possible nothing is lost but time. */
 static void warm_up(void)
@@ -84,8 +97,7 @@ int main(int argc, char **argv)
 	/* -I: nothing of the environment or the working directory is imported; -S: no site; -B: nothing is written */
 	arguments[n++] = "-ISB";
 	arguments[n++] = "-Xutf8";
-	arguments[n++] = "-c";
-	arguments[n++] = (char *)start;
+	arguments[n++] = (char *)front_door();
 	arguments[n++] = helper;
 	for (int i = 0; i < argc; i++)
 		arguments[n++] = argv[i];

@@ -367,7 +367,6 @@ OP(await_start)
 	char byte;
 
 	UNUSED(a);
-	prctl(PR_SET_PDEATHSIG, 0);
 	close(fds.channel);
 	for (;;) {
 		fds.channel = accept4(fds.start, NULL, NULL, SOCK_CLOEXEC);
@@ -390,7 +389,6 @@ OP(execute)
 		return -1;
 	if (*home)
 		env[a[1].length] = home;
-	prctl(PR_SET_PDEATHSIG, 0);
 	for (int fd = 3; fd < 3 + fds.preserve; fd++)
 		fcntl(fd, F_SETFD, 0);
 	syscall(SYS_close_range, 3U + (unsigned)fds.preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);

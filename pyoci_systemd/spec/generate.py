@@ -1,7 +1,8 @@
 """Write the validator from the schema: `python3 -m pyoci_systemd.spec.generate OUTPUT`. Run at build.
 
-The product is plain nested Python (no interpreter of schemas, no regular expressions): 50 us for a config that
-jsonschema takes 15 ms for, after 80 ms of import. A keyword this file does not know is an error, never skipped.
+The product is plain nested Python (no interpreter of schemas, no regular expressions): 8 us for the default config,
+where jsonschema takes 1 ms after an import of 60 to 90 ms. A keyword this file does not know is an error, never
+skipped.
 """
 
 from __future__ import annotations

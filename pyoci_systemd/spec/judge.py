@@ -139,7 +139,7 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return quoted(value)
-    if isinstance(value, (int, float)):
+    if isinstance(value, int | float):
         return f"{value}" if isinstance(value, float) or abs(value) < 10**24 else "a longer number"
     if isinstance(value, list):
         return "a list" if value else "an empty list"

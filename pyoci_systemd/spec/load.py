@@ -52,12 +52,11 @@ def _checked(data: bytes, name: str, part: str, valid: Callable[[object], bool])
     return value
 
 
-def _drop_nulls(value: Any) -> None:
-    if type(value) is dict:
-        for key in [key for key, member in value.items() if member is None]:
-            del value[key]
-        value = value.values()
-    elif type(value) is not list:
-        return
-    for member in value:
-        _drop_nulls(member)
+def _drop_nulls(holder: Any) -> None:
+    members = holder.values() if type(holder) is dict else holder
+    if type(holder) is dict and None in members:
+        for key in [key for key, member in holder.items() if member is None]:
+            del holder[key]
+    for member in members:
+        if type(member) is dict or type(member) is list:
+            _drop_nulls(member)

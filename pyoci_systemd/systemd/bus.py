@@ -11,7 +11,17 @@ Deadlines are values of time.monotonic(). Imported by every hot verb: nothing bu
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import (
+    AF_UNIX,
+    MSG_NOSIGNAL,
+    SCM_RIGHTS,
+    SHUT_RDWR,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 from _struct import pack
 from errno import EAGAIN, ECONNREFUSED
 from posix import geteuid, lstat, strerror
@@ -95,6 +105,7 @@ class Bus:
         self._sent: dict[int, tuple[str, float]] = {}  # calls without an answer yet: the method, and since when
         self._answers: dict[int, Message] = {}
         self._signals: list[Message] = []
+        self._ahead = b""  # what goes out with the next message: one wake-up of the broker less
         self.matches: set[str] = set()
 
     @classmethod
@@ -119,9 +130,13 @@ class Bus:
         EXTERNAL goes without a uid: inside a user namespace ours differs from the one that the server sees.
         """
         self._auth = [b"DATA", b"OK ", b"AGREE_UNIX_FD"] if fds else [b"DATA", b"OK "]
-        self._write(b"\0AUTH EXTERNAL\r\nDATA\r\n" + b"NEGOTIATE_UNIX_FD\r\n" * fds + b"BEGIN\r\n", (), deadline)
+        self._ahead = b"\0AUTH EXTERNAL\r\nDATA\r\n" + b"NEGOTIATE_UNIX_FD\r\n" * fds + b"BEGIN\r\n"
         if hello:
             self.send(BROKER, "/org/freedesktop/DBus", BROKER, "Hello", deadline=deadline)
+        else:  # systemd's private socket forgets what comes with BEGIN
+            self._write(b"", (), deadline)
+            while self._auth:
+                self._read(deadline, "handshake of the bus")
 
     def call(
         self, destination: str, path: str, interface: str, member: str,
@@ -160,16 +175,16 @@ class Bus:
             raise _refusal(answer)
         return answer
 
-    def add_match(self, rule: str, deadline: float) -> None:
-        """Have the broker pass us the signals that match `rule` (D-Bus Specification, "Match Rules"), without waiting.
+    def add_match(self, rule: str) -> None:
+        """Have the broker pass us the signals that match `rule` (D-Bus Specification, "Match Rules").
 
-        It goes before what is sent next, so no signal which that brings about is missed. BusError `timeout`, `closed`.
+        That goes out with the next call, ahead of it: no signal which the call brings about is missed.
         """
         if rule not in self.matches:
             self.matches.add(rule)
             self._serial += 1
             where = (BROKER, "/org/freedesktop/DBus", BROKER, "AddMatch", "s", (rule,))
-            self._write(method_call(self._serial, *where, flags=NO_REPLY_EXPECTED), (), deadline)
+            self._ahead += method_call(self._serial, *where, flags=NO_REPLY_EXPECTED)
 
     def wait_signal(self, match: Callable[[Message], bool], deadline: float) -> Message:
         """Return the first signal, kept or to come, that `match` accepts; the others stay kept. BusError as reply."""
@@ -200,7 +215,10 @@ class Bus:
         return left > 0 and bool(self._poll.poll(left * 1000))
 
     def _write(self, data: bytes, fds: Sequence[int], deadline: float) -> None:
-        # the descriptors go with the first byte, and only once
+        if fds and self._ahead:
+            self._write(b"", (), deadline)
+        data, self._ahead = self._ahead + data, b""
+        # descriptors belong to the message whose first byte they come with, and go once
         control = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
         while data:
             try:
@@ -208,6 +226,7 @@ class Bus:
                 control = []
             except BlockingIOError:
                 if not self._ready(POLLOUT, deadline):
+                    self._sock.shutdown(SHUT_RDWR)  # half a message is out: nothing may follow it
                     raise BusError("timeout", "the bus does not take our message") from None
             except OSError as error:
                 raise BusError("closed", f"send to the bus: {strerror(error.errno or 0)}") from None
@@ -278,5 +297,5 @@ def _connect(sock: socket, path: str, deadline: float) -> None:
 
 def _refusal(answer: Message) -> BusError:
     values = answer.values() if answer.signature.startswith("s") else ()
-    text = str(values[0]) if values else ""
+    text = " ".join(str(values[0]).splitlines()) if values else ""  # it may quote what we sent, newlines and all
     return BusError(answer.error, text.rstrip(".") or answer.error)

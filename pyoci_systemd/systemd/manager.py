@@ -39,7 +39,7 @@ JOB_FAILED = "job"
 JOBS = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
 
 LOOK = 1.0  # seconds without a signal after which the unit itself is looked at; also the deadline of that look
-PAUSE = 0.02  # seconds before what was lost is asked again; a re-exec takes 0.2
+PAUSE = 0.02  # seconds before what was lost is asked or looked at again; a re-exec takes 0.2
 MOST_PROPERTIES = 256
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 DIGITS = frozenset("0123456789")
@@ -82,14 +82,14 @@ def begin_start(
         raise ValueError(f"{len(properties)} unit properties, at most {MOST_PROPERTIES} are allowed")
     pairs = [(name, (kind, value)) for name, kind, value in properties]
     values = (unit, mode, pairs, ())
-    _watch(bus, unit, deadline)
+    _watch(bus, unit)
     serial = bus.send(
         SYSTEMD, ROOT, MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", values, fds=fds, deadline=deadline
     )
     return Start(serial, unit, tuple(properties), mode)
 
 
-def _watch(bus: Bus, unit: str, deadline: float) -> None:
+def _watch(bus: Bus, unit: str) -> None:
     """Have JobRemoved of `unit` come to us.
 
     systemd sends it without Subscribe to whoever asked for the job, but as a broadcast: the broker needs a rule.
@@ -100,7 +100,7 @@ def _watch(bus: Bus, unit: str, deadline: float) -> None:
     if "'" in unit:
         raise ValueError(f"invalid unit name {unit!r}")
     if own not in bus.matches and JOBS not in bus.matches:
-        bus.add_match(JOBS if bus.matches else own, deadline)
+        bus.add_match(JOBS if bus.matches else own)
 
 
 def finish_start(bus: Bus, start: Start, *, deadline: float) -> Job:
@@ -156,7 +156,7 @@ def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadl
     since = monotonic()
     while True:
         try:
-            pause = LOOK if job.path else 0  # without a path there is no signal to come
+            pause = LOOK if job.path else PAUSE  # without a path there is no signal to come
             removed = bus.wait_signal(lambda signal: _ends(signal, job), min(deadline, monotonic() + pause))
         except BusError as error:
             if error.name != "timeout":
@@ -234,7 +234,7 @@ def _insist(ask: Callable[[], T], deadline: float) -> T:
 
 def stop_unit(bus: Bus, unit: str, *, deadline: float) -> bool:
     """Stop `unit` and wait for it. False if there is no such unit. BusError."""
-    _watch(bus, unit, deadline)
+    _watch(bus, unit)
     try:
         answer = _ask(bus, "stop", unit, "StopUnit", "ss", (unit, "replace"), deadline)
     except BusError as error:
@@ -322,7 +322,7 @@ def get_unit_by_pid(bus: Bus, pid: int, *, deadline: float) -> str:
 
 def version(bus: Bus, *, deadline: float) -> int:
     """Return the major version of systemd: 257. BusError."""
-    text = str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"])  # `257.9-1~deb13u1`
+    text = str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"]).lstrip("v")  # `257.9-1~deb13u1`
     digits = text[: len(text) - len(text.lstrip("0123456789"))]
     if not digits:
         raise BusError("malformed", f"systemd calls its version `{text}`")

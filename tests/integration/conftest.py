@@ -2,12 +2,14 @@
 
 Every test is wrapped in a leak check: what it leaves of units, cgroups, mounts, processes, state, ptys, files in /tmp
 or /dev/shm, and open descriptors of ours, fails it. A test that runs a container takes its name from `container_id`;
-that container is deleted by force afterwards, so that one failed test spoils no other.
+that container is deleted by force afterwards, so that one failed test spoils no other. What is to last longer than a
+test belongs in a session fixture: those are set up before the check counts.
 
 runtime       path of the runtime under test ($RUNTIME, /usr/bin/pyoci)
 run           run("state", id) runs the runtime and returns a CompletedProcess with text; check=True, input=, cwd=, env=
 container_id  a name no other test has
 bundle        a Bundle: busybox's applets in `rootfs`, the runtime's default config, no terminal, running `true`
+podman        podman("run", "--rm", podman.image, "true") runs podman with our runtime; no network, no limits
 wait_until    wait_until(lambda: …, "what is awaited") returns the first true value, or fails after 5 seconds
 """
 
@@ -151,6 +153,36 @@ def bundle(tmp_path: pathlib.Path, runtime: str, busybox_rootfs: pathlib.Path) -
     config = json.loads((path / "config.json").read_text())
     config["process"]["terminal"] = False
     return Bundle(path, config).args("true")
+
+
+class Podman:
+    """Podman with the runtime under test, and one image of busybox."""
+
+    image = "localhost/busybox"
+
+    def __init__(self, runtime: str) -> None:
+        self.runtime = runtime
+
+    def __call__(self, verb: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run podman with a verb; `run` and `create` get no network, and no limit that the host cannot give."""
+        limits = ["--network=none", "--pids-limit=0"] if verb in ("run", "create") else []
+        command = ["podman", "--runtime", self.runtime, verb, *limits, *args]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        if check:
+            assert done.returncode == 0, done
+        return done
+
+
+@pytest.fixture(scope="session")
+def podman(runtime: str, busybox_rootfs: pathlib.Path) -> Iterator[Podman]:
+    """Return podman, with what it makes at its first use (storage, locks) already made."""
+    client = Podman(runtime)
+    archive = busybox_rootfs.with_suffix(".tar")
+    subprocess.run(["tar", "-C", busybox_rootfs, "-cf", archive, "."], check=True)
+    client("import", "--quiet", str(archive), client.image)
+    client("rm", client("create", client.image, "true").stdout.strip())
+    yield client
+    client("rmi", "--force", client.image)
 
 
 @pytest.fixture

@@ -21,6 +21,10 @@ SECONDS_TO_TIDY_UP = 2.0
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TRANSIENT = pathlib.Path("/run/systemd/transient")
 STATE_ROOTS = ("/run/pyoci", "/run/crun", "/run/runc")
+# What is kept on purpose: compiled seccomp programs.
+CACHES = ("/run/pyoci/.seccomp", "/run/crun/.cache")
+# Mounts that come and go on their own: systemd's, for each service that starts, and podman's, of its storage on itself.
+PASSING_MOUNTS = ("/run/credentials/", "/var/lib/containers/storage/overlay ")
 # Slices that stay once something has used them: they belong to the machine, not to a container.
 STANDING_SLICES = {"machine.slice", "system.slice", "user.slice", "-.slice"}
 # Units that systemd starts for itself or for who logs in; each may come or go during a test.
@@ -34,7 +38,7 @@ def snapshot() -> Snapshot:
         "cgroup": Counter(cgroups()),
         "mount": Counter(mounts()),
         "process": Counter(processes()),
-        "state": Counter(entries(*STATE_ROOTS)),
+        "state": Counter(path for path in entries(*STATE_ROOTS) if not path.startswith(CACHES)),
         "shm": Counter(entries("/dev/shm", "/dev/mqueue")),
         "pty": Counter(entries("/dev/pts")),
         "netns": Counter(entries("/run/netns")),
@@ -110,7 +114,7 @@ def mounts() -> Iterator[str]:
             for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
                 left, _, right = line.partition(" - ")
                 root, target, options = left.split()[3:6]
-                if not target.startswith("/run/credentials/"):  # systemd's, for each service that starts
+                if not f"{target} ".startswith(PASSING_MOUNTS):
                     yield f"{target} {right.split()[0]} of {right.split()[1]}{root} ({options}){owner}"
 
 

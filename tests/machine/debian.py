@@ -20,7 +20,8 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 HOST_PACKAGES = """
-    debian-archive-keyring gcc iproute2 libc6-dev make mmdebstrap musl-tools python3-venv util-linux
+    debian-archive-keyring gcc golang-github-opencontainers-specs-dev libc6-dev make mmdebstrap mount musl-tools
+    python3-venv
 """.split()
 
 TREE_PACKAGES = """
@@ -28,7 +29,8 @@ TREE_PACKAGES = """
     python3 python3-click python3-dbus-next python3-hypothesis python3-jsonschema python3-prctl python3-pystemd
     python3-pytest python3-seccomp
     crun runc podman conmon netavark aardvark-dns passt slirp4netns fuse-overlayfs uidmap criu
-    acl busybox-static ca-certificates file iproute2 jq less make procps socat strace util-linux
+    acl attr busybox-static ca-certificates file golang-github-opencontainers-specs-dev iproute2 iptables jq less
+    libcap2-bin make nftables procps socat strace util-linux
 """.split()
 
 
@@ -51,7 +53,11 @@ def apt(*args: str) -> None:
     """Run apt-get with nobody there to answer a question."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": PATH}
     command = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", *args]
-    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=True)
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}")
 
 
 def tree(suite: str) -> pathlib.Path:

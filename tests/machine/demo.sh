@@ -21,7 +21,7 @@ show "(cd web && $name spec)"
 show "jq '.process.terminal = false | .process.args = [\"python3\", \"-m\", \"http.server\", \"--directory\", \"/srv/www\", \"8080\"]' web/config.json >config && mv config web/config.json"
 
 say "run it; it has a network of its own, with nothing but loopback, so the page is fetched from in there"
-show "$name run --detach --pid-file /tmp/web.pid --bundle web web >web.log 2>&1 || { cat web.log; exit 1; }"
+show "$name run --detach --pid-file /tmp/web.pid --bundle web web >web.log 2>&1" || { cat web.log; exit 1; }
 for _ in $(seq 100); do
     eval "$fetch" >/dev/null 2>&1 && break
     sleep 0.05

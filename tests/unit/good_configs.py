@@ -36,7 +36,7 @@ def copy(config: Any) -> Any:
 
 def crun() -> dict[str, Any]:
     """The form of `crun spec`: an old version, ambient capabilities, an empty inheritable list."""
-    config = copy(default_config())
+    config: dict[str, Any] = copy(default_config())
     capabilities = config["process"]["capabilities"]
     capabilities |= {"inheritable": [], "ambient": list(capabilities["bounding"])}
     return config | {"ociVersion": "1.0.0", "hostname": "crun"}
@@ -44,7 +44,8 @@ def crun() -> dict[str, Any]:
 
 def runc(rootless: bool) -> dict[str, Any]:
     """The form of `runc spec`."""
-    return copy(default_config(rootless, 1000, 1000)) | {"ociVersion": "1.2.0", "hostname": "runc"}
+    config: dict[str, Any] = copy(default_config(rootless, 1000, 1000))
+    return config | {"ociVersion": "1.2.0", "hostname": "runc"}
 
 
 def seccomp() -> dict[str, Any]:
@@ -73,7 +74,7 @@ def seccomp() -> dict[str, Any]:
 
 def podman() -> dict[str, Any]:
     """A container of podman with most of its options in use, in a pod (uts, ipc and network are joined)."""
-    config = copy(default_config())
+    config: dict[str, Any] = copy(default_config())
     config["ociVersion"] = "1.2.1"
     config["hostname"] = "web"
     config["annotations"] = {
@@ -115,7 +116,13 @@ def podman() -> dict[str, Any]:
         "createRuntime": [{"path": "/usr/bin/setup", "args": ["setup", "-v"], "env": ["A=b"], "timeout": 10}],
         "poststop": [{"path": "/usr/bin/true", "args": None}],
     }
-    config["linux"] |= {
+    config["linux"] |= podman_linux()
+    return config
+
+
+def podman_linux() -> dict[str, Any]:
+    """The `linux` section of `podman`."""
+    return {
         "namespaces": [
             {"type": "pid"},
             {"type": "network", "path": "/run/netns/netns-1"},
@@ -143,31 +150,7 @@ def podman() -> dict[str, Any]:
             {"path": "/dev/queue", "type": "p"},
         ],
         "netDevices": {"eth1": {"name": "data%d"}, "eth2": {}},
-        "resources": {
-            "devices": [
-                {"allow": False, "access": "rwm"},
-                {"allow": True, "type": "c", "major": 10, "minor": -1, "access": "rw"},
-            ],
-            "memory": {"limit": 2**29, "reservation": 2**28, "swap": 2**30, "checkBeforeUpdate": True},
-            "cpu": {
-                "shares": 512,
-                "quota": 50000,
-                "period": 100000,
-                "burst": 50000,
-                "cpus": "0-1",
-                "mems": "0",
-                "idle": 0,
-            },
-            "pids": {"limit": 2048},
-            "blockIO": {
-                "weight": 500,
-                "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
-                "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 2**63}],
-            },
-            "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
-            "rdma": {"mlx5_1": {"hcaHandles": 3}},
-            "unified": {"memory.high": "1G", "hugetlb.2MB.max": "0", "cpu.weight.nice": "3"},
-        },
+        "resources": podman_resources(),
         "intelRdt": {
             "closID": "guaranteed",
             "schemata": ["L3:0=f"],
@@ -177,12 +160,40 @@ def podman() -> dict[str, Any]:
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"]},
         "personality": {"domain": "LINUX32"},
     }
-    return dict(config)
+
+
+def podman_resources() -> dict[str, Any]:
+    """The limits of `podman`."""
+    return {
+        "devices": [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 10, "minor": -1, "access": "rw"},
+        ],
+        "memory": {"limit": 2**29, "reservation": 2**28, "swap": 2**30, "checkBeforeUpdate": True},
+        "cpu": {
+            "shares": 512,
+            "quota": 50000,
+            "period": 100000,
+            "burst": 50000,
+            "cpus": "0-1",
+            "mems": "0",
+            "idle": 0,
+        },
+        "pids": {"limit": 2048},
+        "blockIO": {
+            "weight": 500,
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 2**63}],
+        },
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+        "rdma": {"mlx5_1": {"hcaHandles": 3}},
+        "unified": {"memory.high": "1G", "hugetlb.2MB.max": "0", "cpu.weight.nice": "3"},
+    }
 
 
 def docker() -> dict[str, Any]:
     """A container of docker: empty objects where nothing is asked for."""
-    config = copy(default_config())
+    config: dict[str, Any] = copy(default_config())
     config["ociVersion"] = "1.1.0+dev"
     config["hostname"] = "3f4e5a6b7c8d"
     config["domainname"] = ""
@@ -201,7 +212,7 @@ def docker() -> dict[str, Any]:
             "blockIO": {},
         },
     }
-    return dict(config)
+    return config
 
 
 def smallest() -> dict[str, Any]:

@@ -162,7 +162,12 @@ def test_replies_may_come_in_any_order() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message_text"),
-    [(("Unit x.scope not loaded.",), "Unit x.scope not loaded"), ((), "org.a.Nope"), (("",), "org.a.Nope")],
+    [
+        (("Unit x.scope not loaded.",), "Unit x.scope not loaded"),
+        (("Invalid unit name a\nb",), "Invalid unit name a b"),
+        ((), "org.a.Nope"),
+        (("",), "org.a.Nope"),
+    ],
 )
 def test_error_reply(text: tuple[str, ...], message_text: str) -> None:
     def part(peer: Peer) -> None:
@@ -231,6 +236,9 @@ def test_a_peer_that_stops_reading_does_not_hang_us() -> None:
                 bus.send(*TARGET, "Take", "ay", (bytes(1_000_000),), deadline=soon(0.3))
         over.set()
         assert (caught.value.name, caught.value.message) == ("timeout", "the bus does not take our message")
+        with pytest.raises(BusError) as caught:  # the half message is not followed by another
+            bus.send(*TARGET, "More", deadline=soon())
+        assert caught.value.name == "closed"
 
 
 def test_a_peer_that_reads_late_gets_all_of_a_long_message() -> None:
@@ -323,8 +331,11 @@ def test_descriptors_wait_for_the_agreement_and_arrive(tmp_path: pathlib.Path) -
         peer.sock.settimeout(5)
         agreed.set()
         peer.sock.sendall(b"DATA\r\nOK 0\r\nAGREE_UNIX_FD\r\n" + answer(hello.serial, "s", ":1.7"))
-        data, fds, _, _ = socket.recv_fds(peer.sock, 65536, 4)
-        peer.data += data
+        fds: list[int] = []
+        while not fds:
+            data, fds, _, _ = socket.recv_fds(peer.sock, 65536, 4)
+            peer.data += data
+        assert peer.call().member == "AddMatch"
         call = peer.call()
         assert (call.fds, call.values(), len(fds)) == (1, (0,), 1)
         with open(fds[0], "rb") as file:
@@ -333,9 +344,27 @@ def test_descriptors_wait_for_the_agreement_and_arrive(tmp_path: pathlib.Path) -
     (tmp_path / "file").write_bytes(b"through")
     with played(part) as bus, open(tmp_path / "file", "rb") as file:
         bus.greet(soon(), fds=True)
+        bus.add_match("type='signal'")  # goes before, and without the descriptor
         serial = bus.send(*TARGET, "Pass", "h", (0,), fds=[file.fileno()], deadline=soon())
         assert agreed.is_set()
         assert bus.reply(serial, soon()).values() == (b"through",)
+
+
+def test_without_a_broker_nothing_follows_the_handshake_too_soon() -> None:
+    def part(peer: Peer) -> None:
+        assert peer.take(len(AUTH) + 7) == AUTH + b"BEGIN\r\n"
+        peer.sock.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            peer.call()
+        peer.sock.settimeout(5)
+        peer.sock.sendall(b"DATA\r\nOK 0\r\n")
+        call = peer.call()
+        assert (call.serial, call.destination, call.member) == (1, "org.a", "Do")
+        peer.sock.sendall(answer(call.serial))
+
+    with played(part) as bus:
+        bus.greet(soon(), hello=False)
+        assert bus.call(*TARGET, "Do", deadline=soon()) == ()
 
 
 def test_a_match_goes_before_the_call_and_once() -> None:
@@ -347,8 +376,8 @@ def test_a_match_goes_before_the_call_and_once() -> None:
 
     with played(part) as bus:
         bus.greet(soon())
-        bus.add_match("type='signal'", soon())
-        bus.add_match("type='signal'", soon())
+        bus.add_match("type='signal'")
+        bus.add_match("type='signal'")
         assert bus.call(*TARGET, "Do", deadline=soon()) == ()
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import types
+from pathlib import Path
 
 import pytest
 
+from pyoci_systemd.cli import version
 from pyoci_systemd.container import features
+from pyoci_systemd.errors import Error
 from pyoci_systemd.settings import Options, Settings
 
 
@@ -82,17 +88,82 @@ def test_unsafe_annotations_name_what_reaches_systemd(document: dict) -> None:  
     assert "org.systemd.property." in document["potentiallyUnsafeConfigAnnotations"]  # D8
 
 
-def test_seccomp_is_enabled_when_the_plan_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"ACTIONS": ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"], "OPERATORS": {"SCMP_CMP_EQ": 1}}
-    monkeypatch.setattr(features, "planned", lambda module, name: sorted(known[name]) if name in known else None)
-    assert features.document()["linux"]["seccomp"] == {
-        "enabled": True, "actions": ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"], "operators": ["SCMP_CMP_EQ"],
-    }  # fmt: skip
-    known.clear()
-    assert features.document()["linux"]["seccomp"] == {"enabled": False}
+def test_mount_options_are_the_plan_s(document: dict) -> None:  # type: ignore[type-arg]
+    from pyoci_systemd.plan.mounts import OPTIONS
+
+    assert document["mountOptions"] == sorted(OPTIONS)
+    assert {"bind", "ro", "rw", "nosuid", "rro", "rshared", "noatime"} <= set(document["mountOptions"])
 
 
-def test_planned() -> None:
-    assert features.planned("nosuchmodule", "X") is None
-    assert features.planned("words", "NO_SUCH_TABLE") is None
-    assert "CAP_CHOWN" in (features.planned("words", "CAPABILITIES") or ())
+def schema_words(key: str) -> list[str]:
+    """Return the enum of a list in the schema of linux.seccomp."""
+    schema = json.loads(Path(features.__file__).parent.joinpath("../spec/schema/seccomp.json").read_text())
+    found: list[str] = []
+
+    def walk(value: object, inside: bool) -> None:
+        if isinstance(value, dict):
+            found.extend(value.get("enum", ()) if inside else ())
+            for name, inner in value.items():
+                walk(inner, inside or name == key)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner, inside)
+
+    walk(schema, False)
+    return found
+
+
+def test_seccomp_architectures_are_the_schema_s() -> None:
+    """FT3: what is listed is accepted in a config."""
+    listed = [f"SCMP_ARCH_{name}" for name in features.SECCOMP_ARCHITECTURES]
+    assert sorted(listed) == sorted(schema_words("architectures"))
+
+
+def test_seccomp_flags_are_accepted(document: dict) -> None:  # type: ignore[type-arg]
+    seccomp = document["linux"]["seccomp"]
+    assert set(seccomp.get("supportedFlags", ())) <= set(seccomp.get("knownFlags", ())) <= set(schema_words("flags"))
+
+
+class Library:
+    """A libseccomp that knows two architectures."""
+
+    @staticmethod
+    def seccomp_arch_resolve_name(name: bytes) -> int:
+        return {b"x86_64": 0xC000003E, b"aarch64": 0xC00000B7}.get(name, 0)
+
+
+def test_seccomp_with_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "libseccomp", Library)
+    seccomp = features.seccomp()
+    assert seccomp["enabled"] is True
+    assert seccomp["archs"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"]
+    assert {"SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW", "SCMP_ACT_KILL_PROCESS"} <= set(seccomp["actions"])
+    assert "SCMP_ACT_NOTIFY" not in seccomp["actions"], "the plan refuses it"
+    assert {"SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ"} <= set(seccomp["operators"])
+
+
+def test_seccomp_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise Error("linux.seccomp needs libseccomp, which is not installed")
+
+    monkeypatch.setattr("pyoci_systemd.container.compiler.library", missing)
+    document = features.document()
+    assert document["linux"]["seccomp"] == {"enabled": False}
+    assert "io.github.seccomp.libseccomp.version" not in document["annotations"]
+
+
+def test_libseccomp_version(document: dict) -> None:  # type: ignore[type-arg]
+    if not document["linux"]["seccomp"]["enabled"]:
+        pytest.skip("libseccomp2 is not installed")
+    version = document["annotations"]["io.github.seccomp.libseccomp.version"]
+    assert re.fullmatch(r"2\.\d+\.\d+", version)
+    assert "SCMP_ARCH_X86_64" in document["linux"]["seccomp"]["archs"]
+
+
+def test_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build leaves it in build.py."""
+    build = types.ModuleType("pyoci_systemd.build")
+    build.COMMIT = "0123abc"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, build.__name__, build)
+    assert features.remarks()["org.pyoci.commit"] == "0123abc"
+    assert "commit: 0123abc" in version.text(Settings(given_root="/r")).splitlines()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pyoci_systemd import jsonio
 from pyoci_systemd.errors import Error, SpecError
-from tests.unit.bad_configs import NOT_JSON, Bad
+from tests.unit.bad_documents import NOT_JSON, Bad
 
 # characters that UTF-8 can carry: no surrogates
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -78,7 +78,7 @@ def test_loads_what_json_writes(value: object) -> None:
     assert jsonio.loads(text.encode(), "x", jsonio.stdlib_scanner()) == value
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_documents_get_one_verdict(data: st.DataObject) -> None:
     """A character of JSON put in, or taken out: what we take, json takes too, and both our scanners agree."""
@@ -108,6 +108,7 @@ def test_damaged_documents_get_one_verdict(data: st.DataObject) -> None:
         (b'{"a": "\x1b[2J\x01", }', '{"a": " [2J ", }\n       ^'),
         (b'"' + b"x" * 5000 + b'" y', "x" * 34 + '" y\n' + " " * 36 + "^"),
         (b'{"a": 1', '{"a": 1\n       ^'),
+        (b'{"a": "\xffb"}', '{"a": "\ufffdb"}\n       ^'),
     ],
 )
 def test_hint_points_at_the_fault(data: bytes, hint: str) -> None:

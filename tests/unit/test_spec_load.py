@@ -13,7 +13,8 @@ import pytest
 from pyoci_systemd.errors import SpecError
 from pyoci_systemd.spec import judge, validator
 from pyoci_systemd.spec.load import load, load_process, load_resources
-from tests.unit.bad_configs import AGAINST_A_RULE, CASES, MISSING, WRONG_TYPE, WRONG_VALUE, Bad
+from tests.unit.bad_configs import AGAINST_A_RULE, CASES, MISSING, WRONG_TYPE, WRONG_VALUE
+from tests.unit.bad_documents import Bad
 from tests.unit.good_configs import GOOD
 
 ROOT = Path(__file__).parents[2]
