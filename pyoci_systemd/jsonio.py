@@ -17,7 +17,7 @@ except ImportError:  # an interpreter built without the accelerator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     Scan = Callable[[str, int], tuple[object, int]]
@@ -25,34 +25,33 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 128
 
-_BLANKS = " \t\n\r"
+BLANKS = " \t\n\r"
 _KIND, _REGULAR = 0o170000, 0o100000  # S_IFMT and S_IFREG; `stat` would be one import more
-_EXCERPT = 72  # columns of the offending line shown in a hint
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-class _Refused(ValueError):
+class Refused(ValueError):
     """Something JSON's grammar allows, or Python's scanner does, and we do not."""
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Refused("duplicate key")
+        raise Refused("duplicate key")
     return members
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
     number = float(digits)
     if number - number != 0:  # infinity minus itself is NaN
-        raise _Refused(f"{digits[:20]} is out of range")
+        raise Refused(f"{digits[:20]} is out of range")
     return number
 
 
 def _constant(word: str) -> object:
-    raise _Refused(f"{word} is not JSON")
+    raise Refused(f"{word} is not JSON")
 
 
 class _Context:
@@ -61,7 +60,7 @@ class _Context:
     strict = True
     object_hook = None
     object_pairs_hook = staticmethod(_object)
-    parse_float = staticmethod(_finite)
+    parse_float = staticmethod(finite)
     parse_int = int
     parse_constant = staticmethod(_constant)
 
@@ -70,7 +69,7 @@ def stdlib_scanner() -> Scan:
     """Return the scanner of the stdlib's `json` with our rules: the fallback, and the tests' second opinion."""
     from json import JSONDecoder
 
-    hooks: Any = {"object_pairs_hook": _object, "parse_float": _finite, "parse_constant": _constant}
+    hooks: Any = {"object_pairs_hook": _object, "parse_float": finite, "parse_constant": _constant}
     decoder: Any = JSONDecoder(strict=True, **hooks)
     scan: Scan = decoder.scan_once
     return scan
@@ -107,26 +106,36 @@ def loads(data: bytes, name: str, scan: Scan | None = None) -> object:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
         before = str(data[: error.start], "utf-8")
-        raise _fault(name, str(data, "utf-8", "replace"), len(before), "not UTF-8") from None
+        raise _fault()(name, str(data, "utf-8", "replace"), len(before), "not UTF-8") from None
     try:
-        value, end = (scan or _scan)(text, len(text) - len(text.lstrip(_BLANKS)))
+        value, end = (scan or _scan)(text, len(text) - len(text.lstrip(BLANKS)))
     except StopIteration as stop:
-        raise _fault(name, text, stop.value, "expecting a value") from None
+        raise _fault()(name, text, stop.value, "expecting a value") from None
     except RecursionError:
         raise SpecError(f"{name}: over {MAX_DEPTH} levels deep") from None
     except ValueError as error:
-        raise _explain(name, text, error) from None
-    rest = text[end:].lstrip(_BLANKS)
+        from .jsonfault import explain
+
+        raise explain(name, text, error) from None
+    rest = text[end:].lstrip(BLANKS)
     if rest:
-        raise _fault(name, text, len(text) - len(rest), "text after the end of the document")
+        raise _fault()(name, text, len(text) - len(rest), "text after the end of the document")
     # fewer brackets than levels allowed: the walk over the value (20 us) is not needed
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _too_deep(value):
         raise SpecError(f"{name}: over {MAX_DEPTH} levels deep")
     # the text itself holds no surrogate, or it would not have decoded; an escape may
     if "\\ud" in text or "\\uD" in text:
-        for position, reason in _odd_tokens(text):
-            raise _fault(name, text, position, reason)
+        from .jsonfault import odd_tokens
+
+        for position, reason in odd_tokens(text):
+            raise _fault()(name, text, position, reason)
     return value
+
+
+def _fault() -> Callable[[str, str, int, str], SpecError]:
+    from .jsonfault import fault  # 7 kB of code that a good document does not need
+
+    return fault
 
 
 def _too_deep(value: object) -> bool:
@@ -141,92 +150,6 @@ def _too_deep(value: object) -> bool:
         if not level:
             return False
     return True
-
-
-# -- saying what is wrong (cold from here on: `json` may be imported) ---------------------------------------------
-
-
-def _explain(name: str, text: str, error: ValueError) -> SpecError:
-    message, position = getattr(error, "msg", None), getattr(error, "pos", None)
-    if isinstance(message, str) and isinstance(position, int):
-        return _fault(name, text, position, _ours(message))
-    for position, reason in _odd_tokens(text):
-        return _fault(name, text, position, reason)
-    return SpecError(f"{name}: {error}")
-
-
-def _ours(message: str) -> str:
-    """Return a message of `json` in the style of the house."""
-    for theirs, ours in (
-        ("Expecting property name enclosed in double quotes", "expecting a key in double quotes"),
-        ("Expecting ',' delimiter", "expecting `,`"),
-        ("Expecting ':' delimiter", "expecting `:`"),
-        ("Expecting value", "expecting a value"),
-        ("Illegal trailing comma", "`,` before the end of a list or object"),
-        ("Invalid control character", "control character in a string"),
-        ("Unterminated string", "string without an end"),
-        ("Invalid \\u", "bad \\u escape"),
-        ("Invalid \\", "bad \\ escape"),
-    ):
-        if message.startswith(theirs):
-            return ours
-    return message[:1].lower() + message[1:]
-
-
-def _odd_tokens(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (position, reason) of what the grammar allows and we do not, in `text` that is grammatical up to there."""
-    from json import decoder
-
-    scanstring: Any = getattr(decoder, "scanstring")  # noqa: B009 - typeshed does not know it
-
-    holders: list[set[str] | None] = []  # the keys seen in each open object; None for a list
-    position = 0
-    while position < len(text):
-        start, first = position, text[position]
-        position += 1
-        if first in "{[":
-            holders.append(set() if first == "{" else None)
-        elif first in "}]" and holders:
-            holders.pop()
-        elif first == '"':
-            string, position = scanstring(text, position, True)
-            if any("\ud800" <= character <= "\udfff" for character in string):
-                yield start, "lone surrogate"
-            keys = holders[-1] if holders else None
-            if keys is not None and text[position:].lstrip(_BLANKS)[:1] == ":":
-                if string in keys:
-                    yield start, f"duplicate key {quoted(string)}"
-                keys.add(string)
-        elif first not in _BLANKS + ",:":
-            while position < len(text) and text[position] not in _BLANKS + ",:]}":
-                position += 1
-            try:
-                _number(text[start:position])
-            except ValueError as error:
-                yield start, str(error)
-
-
-def _number(word: str) -> None:
-    if word in ("NaN", "Infinity", "-Infinity"):
-        raise _Refused(f"{word} is not JSON")
-    if word.lstrip("-").isdecimal():
-        try:
-            int(word)
-        except ValueError:  # CVE-2020-10735: Python's own limit of 4300 digits
-            raise _Refused("number of too many digits") from None
-    elif word not in ("true", "false", "null"):
-        _finite(word)
-
-
-def _fault(name: str, text: str, position: int, reason: str) -> SpecError:
-    begin = text.rfind("\n", 0, position) + 1
-    line, column = text.count("\n", 0, position) + 1, position - begin + 1
-    left = max(begin, position - _EXCERPT // 2)
-    excerpt = text[left : left + _EXCERPT].split("\n", 1)[0]
-    # a terminal obeys what it is shown, and tabs would move the caret away from its column
-    shown = "".join(character if character.isprintable() else " " for character in excerpt)
-    caret = " " * (position - left) + "^"
-    return SpecError(f"{name}: line {line}, column {column}: {reason}", hint=f"{shown}\n{caret}")
 
 
 def quoted(string: str) -> str:

@@ -106,7 +106,7 @@ def report(mistake: BaseException) -> int:
         traceback.print_exception(mistake)
     log.error(error.message)
     if error.hint and posix.isatty(2):
-        log.to_stderr("hint", error.hint)
+        log.hint(error.hint)
     try:
         flush()
     except Error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,17 +13,17 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, None]:
     """Make the words of a failure printable: tests of ours are about bytes that are no UTF-8, and a report of them
     ends the process that runs them for another (execnet: `strings must be utf-8 encodable`)."""
-    report = yield
+    outcome = yield
+    report = outcome.get_result()
     report.sections = [(printable(title), printable(text)) for title, text in report.sections]
     if report.longrepr is not None and not isinstance(report.longrepr, tuple):
         words = str(report.longrepr)
         if words != printable(words):
             report.longrepr = printable(words)
-    return report
 
 
 def printable(text: str) -> str:

@@ -1,19 +1,20 @@
-"""The unified hierarchy: where a process stands, and what is read and written below a cgroup's directory (cgroups(7))."""
+"""The unified hierarchy: where a process stands, and what is done below a cgroup's directory (cgroups(7))."""
 
 from __future__ import annotations
 
 import posix
-from errno import EBUSY, ENODEV, ENOENT, ESRCH
+from errno import EBUSY
 from time import monotonic, sleep
 
 from ..errors import Error, because
+from ..kernelfs import read, write
+from .events import GONE, event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = "/sys/fs/cgroup"
-GONE = (ENOENT, ENODEV, ESRCH)
 STEP = 0.002  # seconds between two looks at a cgroup that empties
 
 
@@ -26,24 +27,6 @@ def require_unified() -> None:
             f"`{ROOT}` is not a pure cgroup v2 hierarchy",
             hint="boot with `systemd.unified_cgroup_hierarchy=1`, or use `--cgroup-manager=disabled`",
         ) from None
-
-
-def read(path: str) -> str:
-    """Return the text of a small kernel file. Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 65536).decode("utf-8", "surrogateescape")
-    finally:
-        posix.close(fd)
-
-
-def write(path: str, text: str) -> None:
-    """Write a kernel file in one go. Raises OSError."""
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, text.encode())
-    finally:
-        posix.close(fd)
 
 
 def of_process(pid: int) -> str:
@@ -129,16 +112,6 @@ def processes(path: str) -> Iterator[int]:
         raise
     for entry in below:
         yield from processes(entry.path)
-
-
-def event(path: str, key: str) -> bool:
-    """Return a flag of cgroup.events, such as `populated` or `frozen`; false when the cgroup has gone."""
-    try:
-        return f"{key} 1" in read(f"{path}/cgroup.events").split("\n")
-    except OSError as error:
-        if error.errno in GONE:
-            return False
-        raise
 
 
 def kill(path: str) -> None:

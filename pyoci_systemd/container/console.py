@@ -18,7 +18,7 @@ PATIENCE = 10.0
 
 def check(config: Config, options: Options, detached: bool) -> None:
     """Refuse a terminal without anybody at its other end, and the reverse. Raises Error."""
-    terminal = (config.get("process") or {}).get("terminal", False)
+    terminal = config.get("process", {}).get("terminal", False)
     if options.console_socket and not terminal:
         raise Error("--console-socket is for a container whose process.terminal is true")
     if terminal and not options.console_socket and detached:

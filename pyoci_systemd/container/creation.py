@@ -17,7 +17,7 @@ import posix
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from time import gmtime, monotonic, strftime, time
 
-from .. import jsonio, log
+from .. import jsonio, kernelfs, log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
@@ -155,6 +155,7 @@ class Creation:
 
     def _intent(self) -> Known:
         made = self.made
+        cgroup = f"{tree.ROOT}/{made.cgroups_path.strip('/') or self.options.id}"
         return Known(
             id=self.options.id,
             bundle=self.request.bundle,
@@ -163,7 +164,7 @@ class Creation:
             owner=owner(),
             manager=made.manager,
             unit=made.unit,
-            cgroup=f"{tree.ROOT}/{made.cgroups_path.strip('/') or self.options.id}" if made.manager == "cgroupfs" else "",
+            cgroup=cgroup if made.manager == "cgroupfs" else "",
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
         )
@@ -183,7 +184,7 @@ class Creation:
         base = f"/proc/{self.init.first}"
         for name, text in (("uid_map", self.made.uid_map), ("gid_map", self.made.gid_map)):
             try:
-                tree.write(f"{base}/{name}", text)
+                kernelfs.write(f"{base}/{name}", text)
             except OSError as error:
                 raise because(f"cannot write {text.replace(chr(10), '; ')!r} to {name}", error) from None
 
@@ -218,7 +219,7 @@ class Creation:
         self.init.expect(GATE, self.explain, STATE_GATE)
 
     def _await_console(self) -> None:
-        if (self.config.get("process") or {}).get("terminal"):
+        if self.config.get("process", {}).get("terminal"):
             reply = self.init.expect(CONSOLE, self.explain)
             if self.options.console_socket:
                 console.send(self.options.console_socket, reply.fd)

@@ -14,7 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
 
-COLUMNS = (("NAME", "id"), ("PID", "pid"), ("STATUS", "status"), ("BUNDLE PATH", "bundle"), ("CREATED", "created"), ("OWNER", "owner"))
+# crun's, which scripts cut by
+COLUMNS = (
+    ("NAME", "id"),
+    ("PID", "pid"),
+    ("STATUS", "status"),
+    ("BUNDLE PATH", "bundle"),
+    ("CREATED", "created"),
+    ("OWNER", "owner"),
+)
 
 
 def main(settings: Settings, options: Options) -> int:

@@ -65,6 +65,9 @@ def as_json(made: Plan) -> dict[str, object]:
         "manager": made.manager,
         "rootfs": made.rootfs,
         "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],
-        "ops": [{"op": op.name, "does": op.describe(), **{f: plain(getattr(op, f)) for f in op.fields}} for op in made.ops],
+        "ops": [
+            {"op": op.name, "does": op.describe(), **{field: plain(getattr(op, field)) for field in op.fields}}
+            for op in made.ops
+        ],
         "warnings": made.warnings,
     }

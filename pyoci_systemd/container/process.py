@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _signal
 import posix
-from errno import EINVAL, ENOSYS, ESRCH
+from errno import EINVAL, ESRCH
 from select import POLLIN, poll
 
-from ..cgroup import tree
+from .. import kernelfs
 
 
 def status(pid: int) -> tuple[str, int]:
@@ -16,7 +16,7 @@ def status(pid: int) -> tuple[str, int]:
     proc_pid_stat(5). The name in brackets may hold anything, brackets and spaces too: what counts comes after the last.
     """
     try:
-        fields = tree.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        fields = kernelfs.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return "", 0
     return fields[0], int(fields[19])
@@ -40,7 +40,7 @@ def open_pidfd(pid: int, started: int) -> int:
     if pid <= 0:
         return -1
     try:
-        fd = posix.pidfd_open(pid)  # type: ignore[attr-defined]
+        fd = posix.pidfd_open(pid)
     except OSError as error:
         if error.errno in (ESRCH, EINVAL):
             return -1

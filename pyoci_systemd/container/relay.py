@@ -9,6 +9,7 @@ from select import POLLIN, POLLOUT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from select import poll
+    from typing import Any
 
 CHUNK = 65536
 TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
@@ -102,7 +103,7 @@ class Relay:
             fcntl(fd, F_SETFL, self._flags[fd])
 
 
-def raw(fd: int) -> list[object]:
+def raw(fd: int) -> list[Any]:
     """Pass every key on as it is typed (cfmakeraw(3)); return the attributes as they were."""
     import termios as t
 

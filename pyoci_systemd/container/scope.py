@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import posix
 from time import monotonic
 
 from .. import log
-from ..errors import BusError, Error
+from ..errors import Error
+from ..settings import environ
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
 
@@ -21,8 +21,8 @@ MOST_UNKNOWN = 32
 
 def connect() -> Bus:
     """Return a connection to the system bus. Raises BusError."""
-    environment = {key.decode(): value.decode("utf-8", "surrogateescape") for key, value in posix.environ.items() if key == b"DBUS_SYSTEM_BUS_ADDRESS"}
-    return Bus.connect(system_address(environment), monotonic() + CONNECT_DEADLINE)
+    name = "DBUS_SYSTEM_BUS_ADDRESS"
+    return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
 
 
 def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
@@ -58,8 +58,3 @@ def clear(unit: str, mark: str) -> None:
             manager.stop_unit(bus, unit, deadline=deadline)
         finally:
             manager.reset_failed_unit(bus, unit, deadline=deadline)
-
-
-def explain_exists(unit: str) -> Error:
-    """Return the error for a unit that lives already."""
-    return BusError("exists", f"unit `{unit}` exists already and is not this container's")

@@ -47,7 +47,7 @@ def await_program(container: Container, init: Init) -> None:
     except ConnectionError:
         reply = None
     if reply and reply.kind == ERROR:
-        complaints = {index: text for index, text in container.known.last_steps}
+        complaints = dict(container.known.last_steps)
         raise Error(failure(complaints.get(reply.index, f"step {reply.index}"), posix.strerror(reply.error)))
 
 

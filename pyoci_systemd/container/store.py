@@ -16,8 +16,8 @@ import posix
 from errno import EACCES, EAGAIN, ENOENT, ENOTEMPTY
 from time import monotonic, sleep
 
-from .. import jsonio
-from ..cgroup import tree
+from .. import jsonio, kernelfs
+from ..cgroup.events import event
 from ..errors import Error, NotFound, because
 from ..record import Record
 from . import process
@@ -47,14 +47,14 @@ class Known(Record):
     pid: int = 0
     start_time: int = 0
     boot_id: str = ""
-    annotations: dict[str, str]
+    annotations: dict[str, str] = {}
     last_steps: list[list[Any]] = []
     """what the init does after `start`: [index, what to say when it fails]"""
 
 
 def boot_id() -> str:
     """Return the id of this boot: a pid of another boot means nothing."""
-    return tree.read("/proc/sys/kernel/random/boot_id").strip()
+    return kernelfs.read("/proc/sys/kernel/random/boot_id").strip()
 
 
 class Container:
@@ -144,7 +144,8 @@ class Container:
                 raise ValueError
             return Known(**value)
         except (TypeError, ValueError):
-            raise Error(f"container `{self.id}`: `{self.path}/{STATE}` is damaged", hint="`delete --force` removes it") from None
+            text = f"container `{self.id}`: `{self.path}/{STATE}` is damaged"
+            raise Error(text, hint="`delete --force` removes it") from None
         except Error:
             if _exists(f"{self.path}/{STATE}"):
                 raise
@@ -155,14 +156,15 @@ class Container:
 
     def not_found(self) -> NotFound:
         """Return the error that clients know by the words `does not exist`."""
-        # looked for where someone will read it: it costs 10 ms, and clients ask for containers that are gone all the time
+        # looked for where someone will read it: it costs 10 ms, and clients often ask for containers that are gone
         close = close_names(self.root, self.id) if posix.isatty(2) else ""
         return NotFound(f"container `{self.id}` does not exist", hint=f"did you mean {close}?" if close else "")
 
     def write(self, known: Known) -> None:
         """Write the state, durably and whole. Raises Error."""
         self._known = known
-        self.write_file(STATE, jsonio.dumps({field: getattr(known, field) for field in known.fields}).encode("utf-8", "surrogateescape"))
+        text = jsonio.dumps({field: getattr(known, field) for field in known.fields})
+        self.write_file(STATE, text.encode("utf-8", "surrogateescape"))
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file of the container's directory: never half of it, whatever happens. Raises Error."""
@@ -175,7 +177,7 @@ class Container:
             return "creating" if self.is_being_made() else "stopped"
         if not process.lives(known.pid, known.start_time) or known.boot_id != boot_id():
             return "stopped"
-        if known.cgroup and tree.event(known.cgroup, "frozen"):
+        if known.cgroup and event(known.cgroup, "frozen"):
             return "paused"
         return "created" if _exists(f"{self.path}/{START}") else "running"
 
@@ -197,7 +199,7 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
     """Replace a file: written beside it, made durable, renamed over it. Raises Error."""
     temporary = f"{path}.{posix.getpid()}.tmp"
     try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW, mode)
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode)
         try:
             rest = memoryview(data)
             while rest:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import fcntl
 import posix
 import sys
-from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
-from _socket import socketpair
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
 from _struct import pack, unpack
 from errno import EINVAL, EPIPE
 
@@ -50,13 +59,13 @@ def sealed(data: bytes) -> int:
 
     A container that reaches it as /proc/self/exe has hold of nothing of the host's (CVE-2019-5736).
     """
-    flags = posix.MFD_CLOEXEC | MFD_ALLOW_SEALING  # type: ignore[attr-defined]
+    flags = posix.MFD_CLOEXEC | MFD_ALLOW_SEALING
     try:
-        fd = posix.memfd_create("pyoci-init", flags | MFD_EXEC)  # type: ignore[attr-defined]
+        fd = posix.memfd_create("pyoci-init", flags | MFD_EXEC)
     except OSError as error:
         if error.errno != EINVAL:  # before Linux 6.3 every memfd is executable
             raise
-        fd = posix.memfd_create("pyoci-init", flags)  # type: ignore[attr-defined]
+        fd = posix.memfd_create("pyoci-init", flags)
     posix.write(fd, data)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return int(fd)
@@ -71,6 +80,7 @@ class Init:
         """the process that makes the namespaces; it ends when the container's first process is there"""
         self.pid = 0
         """the container's first process, a child of ours"""
+        self._early: list[Reply] = []
 
     @classmethod
     def spawn(cls, message: bytes, preserve_fds: int, start: socket | None) -> Init:
@@ -97,6 +107,8 @@ class Init:
 
     def receive(self) -> Reply | None:
         """Return the next message, None at the end of file. Raises TimeoutError."""
+        if self._early and self.pid:
+            return self._early.pop()
         data, control, _, _ = self.channel.recvmsg(SIZE, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
         while data and len(data) < SIZE:
             more = self.channel.recv(SIZE - len(data))
@@ -123,6 +135,10 @@ class Init:
             raise Error("the container's init died")
         if reply.kind == ERROR:
             raise failure(reply)
+        if kind == PID and reply.kind == GATE and reply.value != value:
+            # on a busy machine the container's first process is at its gate before the one that made it says so
+            self._early.append(reply)
+            return self.expect(kind, failure, value)
         if reply.kind != kind or value not in (None, reply.value):
             raise Error(f"the container's init said {reply.kind}/{reply.value} instead of {kind}/{value}")
         return reply

@@ -18,7 +18,7 @@ class Sets:
 
     def __init__(self, process: Process, available: int) -> None:
         self.warnings: list[str] = []
-        asked = process.get("capabilities") or {}
+        asked = process.get("capabilities", {})
         self._available = available
         self.bounding = self._mask("bounding", asked.get("bounding"))
         self.permitted = self._mask("permitted", asked.get("permitted"))
@@ -52,7 +52,7 @@ def available(config: Config, facts: Facts) -> int:
 
 def user(process: Process, annotations: dict[str, str]) -> ops.Op:
     """Return the op that takes on the user, the group and exactly the additional groups."""
-    who = process.get("user") or {}
+    who = process.get("user", {})
     groups = b"".join(gid.to_bytes(4, "little") for gid in who.get("additionalGids") or ())
     keep = "run.oci.keep_original_groups" in annotations
     return ops.User(who.get("uid", 0), who.get("gid", 0), groups, int(keep))

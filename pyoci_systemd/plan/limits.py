@@ -1,4 +1,4 @@
-"""linux.resources as files of a cgroup (Documentation/admin-guide/cgroup-v2.rst), for a cgroup that we make ourselves."""
+"""linux.resources as files of a cgroup that we make ourselves (Documentation/admin-guide/cgroup-v2.rst)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _number(value: int) -> str:
 
 def files(config: Config) -> list[tuple[str, str]]:
     """Return (file, value) in the order in which they must be written: memory.max before memory.swap.max."""
-    resources = config.get("linux", {}).get("resources") or {}
+    resources = config.get("linux", {}).get("resources", {})
     memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
     result = []
     if memory.get("limit"):
@@ -33,7 +33,7 @@ def files(config: Config) -> list[tuple[str, str]]:
         result.append(("cpuset.cpus", cpu["cpus"]))
     if cpu.get("mems"):
         result.append(("cpuset.mems", cpu["mems"]))
-    pids = (resources.get("pids") or {}).get("limit")
+    pids = resources.get("pids", {}).get("limit")
     if pids:
         result.append(("pids.max", _number(pids)))
     return result

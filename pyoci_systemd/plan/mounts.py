@@ -84,6 +84,7 @@ _LATER = ("idmap", "ridmap", "tmpcopyup", "copy-symlink")
 class Words(Record):
     """The options of one mount, sorted."""
 
+    data: list[str]
     bind: bool = False
     recursive: bool = False
     remount: bool = False
@@ -93,7 +94,6 @@ class Words(Record):
     recursive_set: int = 0
     recursive_clear: int = 0
     propagation: int = 0
-    data: list[str]
 
     def attribute(self, word: str, recursive: bool) -> None:
         """Take one attribute word; a later one wins over an earlier one of the same bits."""

@@ -59,7 +59,7 @@ def plan(config: Config) -> list[ops.Op]:
         result.append(ops.NewUserNamespace())
     if namespaces.get("time") == "":
         result.append(ops.NewTimeNamespace())
-        offsets = config.get("linux", {}).get("timeOffsets") or {}
+        offsets = config.get("linux", {}).get("timeOffsets", {})
         result += [ops.TimeOffset(clock, o.get("secs", 0), o.get("nanosecs", 0)) for clock, o in offsets.items()]
     result.append(ops.Clone(sum(CLONE[kind] for kind in AT_CLONE if namespaces.get(kind) == "")))
     return result

@@ -23,12 +23,12 @@ WIRE = {"int": "i", "str": "s", "bytes": "b", "list[str]": "v"}
 class Op(Record):
     """One step of the init."""
 
-    name: ClassVar[str]
-    code: ClassVar[int]
-    signature: ClassVar[str]
+    name: ClassVar[str] = ""
+    code: ClassVar[int] = -1
+    signature: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
-        cls.fields = tuple(cls.__dict__.get("__annotations__", ()))
+        super().__init_subclass__()
         cls.name = "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__)[1:]
         cls.code = len(TABLE)
         cls.signature = "".join(WIRE[cls.__annotations__[field]] for field in cls.fields)

@@ -27,8 +27,8 @@ def plan(config: Config, facts: Facts, request: Request, program: bytes, flags: 
     """
     process = config.get("process") or _nothing()
     sets = credentials.Sets(process, credentials.available(config, facts))
-    annotations = config.get("annotations") or {}
-    uid = (process.get("user") or {}).get("uid", 0)
+    annotations = config.get("annotations", {})
+    uid = process.get("user", {}).get("uid", 0)
     final = ops.Capabilities(sets.permitted, sets.effective, sets.inheritable, sets.ambient)
     filtered: list[ops.Op] = [ops.Seccomp(program, flags)] if program else []
     privileged_filter = bool(filtered) and not process.get("noNewPrivileges")
@@ -65,11 +65,11 @@ def _system(config: Config, request: Request) -> list[ops.Op]:
     if config.get("domainname"):
         result.append(ops.Domainname(config["domainname"]))
     linux = config.get("linux", {})
-    for key, value in (linux.get("sysctl") or {}).items():
+    for key, value in linux.get("sysctl", {}).items():
         result.append(ops.Sysctl("sys/" + (key if "/" in key else key.replace(".", "/")), value))
     if request.new_keyring:
         result.append(ops.Keyring(request.id))
-    domain = (linux.get("personality") or {}).get("domain")
+    domain = linux.get("personality", {}).get("domain")
     if domain:
         result.append(ops.Personality(PERSONALITIES[domain]))
     return result
@@ -84,7 +84,7 @@ def _limits(process: Process) -> list[ops.Op]:
         if limit["soft"] > limit["hard"]:
             raise SpecError(f"config.json: process.rlimits[{index}]: soft is greater than hard")
         result.append(ops.Rlimit(RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]))
-    result.append(ops.Umask((process.get("user") or {}).get("umask", 0o022)))
+    result.append(ops.Umask(process.get("user", {}).get("umask", 0o022)))
     return result
 
 
@@ -95,6 +95,5 @@ def _executable(process: Process) -> list[ops.Op]:
         return []
     home = any(entry.startswith("HOME=") for entry in env)
     path = next((entry[5:] for entry in reversed(list(env)) if entry.startswith("PATH=")), DEFAULT_PATH)
-    uid = (process.get("user") or {}).get("uid", 0)
+    uid = process.get("user", {}).get("uid", 0)
     return [*([] if home else [ops.Home(uid)]), ops.FindExecutable(args[0], path)]
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from . import annotations, resources, rootfs
+from . import overrides, resources, rootfs
 from .facts import Request
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
 
 def description(config: Config, request: Request) -> str:
     """Return what `systemctl status` shows first: the id, then the image or the command."""
-    notes = config.get("annotations") or {}
+    notes = config.get("annotations", {})
     name = notes.get("io.kubernetes.cri.container-name") or notes.get("io.container.manager.name") or ""
     image = (
         notes.get("io.kubernetes.cri.image-name")
@@ -87,7 +87,7 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
     _, parent = unit_and_slice(config, request.id)
     own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
     own.append(("CollectMode", "s", "inactive-or-failed"))
-    asked = annotations.plan(config)
+    asked = overrides.plan(config)
     named = {name for name, _, _ in asked}
     return (
         *(entry for entry in own if entry[0] not in named),

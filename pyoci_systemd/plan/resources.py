@@ -6,7 +6,9 @@ from ..errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.types import Config, Device, Resources
+    from typing import Any
+
+    from ..spec.types import Config, DeviceRule, Resources
 
     Property = tuple[str, str, object]
 
@@ -54,7 +56,7 @@ def mask(text: str) -> bytes:
 
 def memory(resources: Resources) -> list[Property]:
     """Return the memory limits. swap is the sum of memory and swap; systemd counts swap alone."""
-    asked = resources.get("memory") or {}
+    asked = resources.get("memory", {})
     result: list[Property] = []
     total, maximum = asked.get("swap"), asked.get("limit")
     if maximum:
@@ -65,14 +67,14 @@ def memory(resources: Resources) -> list[Property]:
         if total > 0 and not (maximum and maximum > 0):
             raise SpecError("config.json: linux.resources.memory.swap needs memory.limit: it counts both together")
         if maximum and 0 < total < maximum:
-            raise SpecError("config.json: linux.resources.memory.swap is less than memory.limit: it counts both together")
+            raise SpecError("config.json: linux.resources.memory.swap counts memory too: it is less than memory.limit")
         result.append(("MemorySwapMax", "t", INFINITY if total < 0 else total - (maximum or 0)))
     return result
 
 
 def cpu(resources: Resources) -> list[Property]:
     """Return the weight, the quota and the allowed processors and memory nodes."""
-    asked = resources.get("cpu") or {}
+    asked = resources.get("cpu", {})
     result: list[Property] = []
     if asked.get("shares"):
         result.append(("CPUWeight", "t", weight(asked["shares"])))
@@ -92,7 +94,7 @@ def cpu(resources: Resources) -> list[Property]:
 
 def pids(resources: Resources) -> list[Property]:
     """Return the limit on tasks; 0 asks for none (spec: a limit is positive, or negative for no limit)."""
-    asked = (resources.get("pids") or {}).get("limit")
+    asked = resources.get("pids", {}).get("limit")
     return [("TasksMax", "t", limit(asked))] if asked else []
 
 
@@ -113,7 +115,7 @@ ALWAYS = (
 )
 
 
-def _device(rule: Device, where: str) -> str:
+def _device(rule: DeviceRule, where: str) -> str:
     """Return a rule's device as DeviceAllow= names it."""
     family = {"c": "char", "b": "block"}[rule["type"]]
     major, minor = rule.get("major", -1), rule.get("minor", -1)
@@ -169,16 +171,16 @@ _LATER = (
 def refuse_later(resources: Resources) -> None:
     """Raise SpecError for a limit that would not be kept. Empty objects ask for nothing."""
     for section, keys in _LATER:
-        value = resources.get(section)
-        if not keys and any((value or {}).values() if isinstance(value, dict) else value or ()):  # type: ignore[attr-defined]
+        value: Any = resources.get(section)
+        if not keys and any(value.values() if isinstance(value, dict) else value or ()):
             raise SpecError(f"config.json: linux.resources.{section} is not supported yet")
         for key in keys:
-            if value and value.get(key):  # type: ignore[attr-defined]
+            if value and value.get(key):
                 raise SpecError(f"config.json: linux.resources.{section}.{key} is not supported yet")
 
 
 def plan(config: Config) -> list[Property]:
     """Return every limit of the config as unit properties."""
-    resources = config.get("linux", {}).get("resources") or {}
+    resources = config.get("linux", {}).get("resources", {})
     refuse_later(resources)
     return [*memory(resources), *cpu(resources), *pids(resources), *devices(resources)]

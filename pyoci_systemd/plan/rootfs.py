@@ -30,12 +30,14 @@ def plan(config: Config, facts: Facts, request: Request) -> list[ops.Op]:
     """
     linux = config.get("linux", {})
     propagation = _propagation(config)
+    outside = PROPAGATION["private"] if propagation & PROPAGATION["private"] else PROPAGATION["slave"]
+    asks_more = propagation & ~RECURSIVE not in (PROPAGATION["slave"], PROPAGATION["private"])
     user_namespace = "user" in namespaces.wanted(config) or facts.in_user_namespace
     own_root = bool(config["root"].get("readonly"))
     return [
         ops.PrivateProc(),
         *([ops.Loopback()] if namespaces.is_new(config, "network") else []),
-        ops.Propagation(RECURSIVE | (PROPAGATION["private"] if propagation & PROPAGATION["private"] else PROPAGATION["slave"])),
+        ops.Propagation(RECURSIVE | outside),
         ops.Rootfs(root_path(config, request.bundle)),
         *_mounts_and_gate(config, request),
         *devices.plan(config, can_make_nodes=not user_namespace),
@@ -44,7 +46,7 @@ def plan(config: Config, facts: Facts, request: Request) -> list[ops.Op]:
         *(ops.Mask(path) for path in linux.get("maskedPaths") or ()),
         *([ops.ReadOnlyRoot()] if own_root else []),
         ops.ChangeRoot() if request.no_pivot else ops.PivotRoot(),
-        *([ops.RootPropagation(propagation)] if propagation & ~RECURSIVE not in (PROPAGATION["slave"], PROPAGATION["private"]) else []),
+        *([ops.RootPropagation(propagation)] if asks_more else []),
     ]
 
 
@@ -68,5 +70,5 @@ def _console(config: Config) -> list[ops.Op]:
     process = config.get("process", {})
     if not process.get("terminal"):
         return []
-    size = process.get("consoleSize") or {}
+    size = process.get("consoleSize", {})
     return [ops.Console(size.get("width", 0), size.get("height", 0))]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 CLONE = {
     "mount": 0x00020000,
     "cgroup": 0x02000000,
@@ -81,7 +86,7 @@ def attached(text: str) -> str:
     return f" ({text})" if text else ""
 
 
-SAY = {
+SAY: dict[str, Callable[[Any], str]] = {
     "namespace": lambda value: flags(value, CLONE),
     "namespaces": lambda value: flags(value, CLONE) or "none",
     "propagation": propagation,
@@ -110,4 +115,4 @@ SAY = {
 def spoken(field: str, value: object) -> str:
     """Return `value` of the op field `field` as a person would write it."""
     say = SAY.get(field)
-    return say(value) if say else str(value)  # type: ignore[no-untyped-call]
+    return say(value) if say else str(value)

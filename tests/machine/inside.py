@@ -41,8 +41,8 @@ def main() -> int:
 def install(machine: Machine) -> None:
     """Put the staged installation into the machine, byte-compiled by the machine's own Python."""
     if (CHECKOUT / "build/stage").is_dir():
-        script = "cp -a --no-preserve=ownership /src/build/stage/. / && make --no-print-directory -C /src compile ROOT=/"
-        if machine.run("sh", "-c", script):
+        script = "cp -a --no-preserve=ownership build/stage/. / && make --silent compile ROOT=/"
+        if in_checkout(machine, "sh", "-c", script):
             raise MachineError("the installation in the machine failed")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_systemd import log
+from pyoci_systemd import log, sinks
 from pyoci_systemd.log import Log
 
 
@@ -20,8 +20,8 @@ from pyoci_systemd.log import Log
 def inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """A datagram socket in the place of the journal's and syslog's."""
     address = str(tmp_path / "socket")
-    monkeypatch.setattr(log, "JOURNAL", address)
-    monkeypatch.setattr(log, "SYSLOG", address)
+    monkeypatch.setattr(sinks, "JOURNAL", address)
+    monkeypatch.setattr(sinks, "SYSLOG", address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(address)
         server.settimeout(5)
@@ -49,7 +49,7 @@ def test_error_is_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixture[s
     (1767225599.999999, "2025-12-31T23:59:59.999999Z"),
 ])  # fmt: skip
 def test_timestamp(seconds: float, text: str) -> None:
-    assert log.timestamp(seconds) == text
+    assert sinks.timestamp(seconds) == text
 
 
 @pytest.mark.parametrize("prefix", ["", "file:"])
@@ -180,8 +180,8 @@ def test_a_log_that_fails_is_told_once(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The command goes on, and its error reaches standard error all the same, once."""
-    monkeypatch.setattr(log, "JOURNAL", str(tmp_path / "absent"))
-    monkeypatch.setattr(log, "SYSLOG", str(tmp_path / "absent"))
+    monkeypatch.setattr(sinks, "JOURNAL", str(tmp_path / "absent"))
+    monkeypatch.setattr(sinks, "SYSLOG", str(tmp_path / "absent"))
     here = Log(target, level="debug")
     here.write("debug", "one")
     here.write("debug", "two")
@@ -193,9 +193,9 @@ def test_a_log_that_fails_is_told_once(
 
 def test_a_full_journal_does_not_hang(inbox: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads: after PATIENCE the message is given up."""
-    monkeypatch.setattr(log, "PATIENCE", 0.05)
+    monkeypatch.setattr(sinks, "PATIENCE", 0.05)
     told: list[str] = []
-    monkeypatch.setattr(log, "to_stderr", lambda level, text: told.append(text))
+    monkeypatch.setattr(sinks, "to_stderr", lambda level, text: told.append(text))
     here = Log("journald:", level="debug")
     began = time.monotonic()
     for _ in range(10_000):

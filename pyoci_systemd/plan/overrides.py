@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 PREFIX = "org.systemd.property."
 
-# systemd.unit(5), systemd.scope(5), systemd.kill(5): what may be set, and its D-Bus type. Whatever says which processes,
-# cgroup or slice a unit has is the plan's alone (CVE-2024-3154).
+# systemd.unit(5), systemd.scope(5), systemd.kill(5): what may be set, and its D-Bus type. Whatever says which
+# processes, cgroup or slice a unit has is the plan's alone (CVE-2024-3154).
 ALLOWED = {
     "After": "as",
     "Before": "as",
@@ -74,7 +74,7 @@ def plan(config: Config) -> list[Property]:
     that is not of its type.
     """
     result: list[Property] = []
-    for key, text in (config.get("annotations") or {}).items():
+    for key, text in config.get("annotations", {}).items():
         if not key.startswith(PREFIX):
             continue
         name = key[len(PREFIX) :]
