@@ -67,8 +67,7 @@ void reply(enum reply_kind kind, int error, int64_t value, int fd)
 		memcpy(CMSG_DATA(rights), &fd, sizeof fd);
 	}
 	/* a runtime that is gone is found out at the next gate */
-	while (sendmsg(fds.channel, &header, MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
+	sendmsg(fds.channel, &header, MSG_NOSIGNAL);
 }
 
 static void fail(int error)
@@ -81,12 +80,9 @@ static void fail(int error)
 void await(int gate)
 {
 	char byte;
-	ssize_t got;
 
 	reply(REPLY_GATE, 0, gate, -1);
-	while ((got = read(fds.channel, &byte, 1)) < 0 && errno == EINTR)
-		;
-	if (got != 1)
+	if (read(fds.channel, &byte, 1) != 1)
 		_exit(1);
 }
 
@@ -114,35 +110,31 @@ struct reader {
 	const char *at, *end;
 };
 
-static bool take(struct reader *r, void *into, size_t size)
+static bool take_bytes(struct reader *r, const char **bytes, size_t size)
 {
-	if ((size_t)(r->end - r->at) < size)
-		return false;
-	memcpy(into, r->at, size);
-	r->at += size;
-	return true;
+	*bytes = r->at;
+	r->at += (size_t)(r->end - r->at) < size ? 0 : size;
+	return r->at == *bytes + size;
 }
 
-static bool take_bytes(struct reader *r, struct arg *arg, size_t size)
+static bool take(struct reader *r, void *into, size_t size)
 {
-	if ((size_t)(r->end - r->at) < size)
-		return false;
-	arg->text = r->at;
-	r->at += size;
-	return true;
+	const char *bytes;
+
+	return take_bytes(r, &bytes, size) && memcpy(into, bytes, size);
 }
 
 static bool take_text(struct reader *r, struct arg *arg)
 {
 	return take(r, &arg->length, sizeof arg->length) && arg->length < INT_MAX &&
-	       take_bytes(r, arg, (size_t)arg->length + 1) && r->at[-1] == '\0';
+	       take_bytes(r, &arg->text, (size_t)arg->length + 1) && r->at[-1] == '\0';
 }
 
 static bool take_vector(struct reader *r, struct arg *arg)
 {
 	uint32_t size, ends = 0;
 
-	if (!take(r, &arg->length, sizeof arg->length) || !take(r, &size, sizeof size) || !take_bytes(r, arg, size))
+	if (!take(r, &arg->length, sizeof arg->length) || !take(r, &size, sizeof size) || !take_bytes(r, &arg->text, size))
 		return false;
 	for (uint32_t i = 0; i < size; i++)
 		ends += arg->text[i] == '\0';
@@ -157,7 +149,7 @@ static bool take_arg(struct reader *r, char type, struct arg *arg)
 	case 's':
 		return take_text(r, arg);
 	case 'b':
-		return take(r, &arg->length, sizeof arg->length) && take_bytes(r, arg, arg->length);
+		return take(r, &arg->length, sizeof arg->length) && take_bytes(r, &arg->text, arg->length);
 	default:
 		return take_vector(r, arg);
 	}
@@ -212,20 +204,6 @@ static bool receive_head(uint32_t head[2])
 	return true;
 }
 
-static bool receive(char *into, size_t size)
-{
-	while (size) {
-		ssize_t got = read(fds.channel, into, size);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		into += got;
-		size -= (size_t)got;
-	}
-	return true;
-}
-
 static void reset_signals(void)
 {
 	sigset_t none;
@@ -265,7 +243,7 @@ int main(int argc, char **argv)
 	if (!receive_head(head))
 		return 1;
 	char *ops = mmap(NULL, head[1] + 1UL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ops == MAP_FAILED || !receive(ops, head[1]))
+	if (ops == MAP_FAILED || recv(fds.channel, ops, head[1], MSG_WAITALL) != (ssize_t)head[1])
 		return 1;
 	play((struct reader){ops, ops + head[1]}, head[0]);
 	return 1; /* the last op is an execve */

@@ -50,11 +50,9 @@ int in_root(const char *path, int flags, unsigned long long resolve);
 int ensure(const char *path, enum kind kind);
 int ensure_parent(const char *path, const char **name);
 int write_proc(const char *path, const char *value);
+int write_text(int fd, const char *value);
+int done(int result, int one, int other);
 
-/* mounts.c */
-int attach(int tree, const char *target, int resolve);
-
-#define OP(name) int op_##name(const struct arg *a)
-#define UNUSED(a) ((void)(a))
+#define OP(name) int op_##name(__attribute__((unused)) const struct arg *a)
 
 #endif

@@ -61,20 +61,13 @@ static void warm_up(void)
 /* Is this a create or run that will make a scope? A wrong answer costs a little time and is otherwise harmless. */
 static int makes_scope(char **argv)
 {
-	static const char *const with_value[] = {"--root", "--log", "--log-format", "--log-level", "--cgroup-manager"};
-
-	for (argv++; *argv && **argv == '-'; argv++) {
-		if (strstr(*argv, "=cgroupfs") || strstr(*argv, "=disabled"))
+	while (*++argv) {
+		if (strstr(*argv, "cgroupfs") || strstr(*argv, "disabled"))
 			return 0;
-		for (size_t i = 0; i < sizeof with_value / sizeof *with_value; i++)
-			if (!strcmp(*argv, with_value[i]) && argv[1]) {
-				argv++;
-				if (!strcmp(*argv, "cgroupfs") || !strcmp(*argv, "disabled"))
-					return 0;
-				break;
-			}
+		if (!strcmp(*argv, "run") || !strcmp(*argv, "create"))
+			return 1;
 	}
-	return *argv && (!strcmp(*argv, "run") || !strcmp(*argv, "create"));
+	return 0;
 }
 
 int main(int argc, char **argv)

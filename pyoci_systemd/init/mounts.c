@@ -46,19 +46,6 @@ static int clone_tree(int at, const char *path, unsigned flags)
 	return (int)syscall(SYS_open_tree, at, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
 }
 
-/* Close up to two descriptors on the way out, keeping errno. */
-static int done(int result, int one, int other)
-{
-	int error = errno;
-
-	if (one >= 0)
-		close(one);
-	if (other >= 0)
-		close(other);
-	errno = error;
-	return result;
-}
-
 static enum kind kind_of(int fd)
 {
 	struct stat found;
@@ -67,7 +54,7 @@ static enum kind kind_of(int fd)
 }
 
 /* Attach a detached mount to `target` below the root, making the place where it is missing. */
-int attach(int tree, const char *target, int resolve)
+static int attach(int tree, const char *target, int resolve)
 {
 	int place;
 
@@ -96,10 +83,9 @@ static int parameter(int fs, const char *text)
 
 	if (!equals)
 		return configure(fs, FSCONFIG_SET_FLAG, text, NULL);
-	if ((size_t)(equals - text) >= sizeof key) {
-		errno = EINVAL;
+	errno = EINVAL;
+	if ((size_t)(equals - text) >= sizeof key)
 		return -1;
-	}
 	memcpy(key, text, (size_t)(equals - text));
 	key[equals - text] = '\0';
 	return configure(fs, FSCONFIG_SET_STRING, key, equals + 1);
@@ -128,7 +114,6 @@ OP(private_proc)
 	const struct mount_attr locked = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
 	struct statfs found;
 
-	UNUSED(a);
 	fds.proc = new_mount("proc", "proc", NULL);
 	if (fds.proc >= 0)
 		return set_attributes(fds.proc, 0, locked);
@@ -160,10 +145,9 @@ OP(rootfs)
 	fds.null = open("/dev/null", O_PATH | O_CLOEXEC);
 	if (fds.null < 0)
 		return -1;
-	if (!is_device(fds.null, S_IFCHR, 1, 3)) {
-		errno = ENODEV;
+	errno = ENODEV;
+	if (!is_device(fds.null, S_IFCHR, 1, 3))
 		return -1;
-	}
 	int place = open(a[0].text, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (place < 0)
 		return -1;
@@ -171,37 +155,32 @@ OP(rootfs)
 	return done(fds.root < 0 ? -1 : move_to(fds.root, place), place, -1);
 }
 
-OP(mount)
+/* Give a detached mount its attributes (from `a` on), attach it, and let go of it. */
+static int place(int tree, const char *target, int resolve, const struct arg *a)
 {
-	int tree = new_mount(a[0].text, a[1].text, &a[3]);
-
 	if (tree < 0)
 		return -1;
-	int result = finish(tree, a + 5);
-	if (result == 0)
-		result = attach(tree, a[2].text, (int)a[4].number);
-	return done(result, tree, -1);
+	return done(finish(tree, a) < 0 ? -1 : attach(tree, target, resolve), tree, -1);
+}
+
+OP(mount)
+{
+	return place(new_mount(a[0].text, a[1].text, &a[3]), a[2].text, (int)a[4].number, a + 5);
 }
 
 OP(bind)
 {
 	unsigned recursive = a[2].number ? AT_RECURSIVE : 0;
 	unsigned nofollow = a[3].number & SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
-	int tree = clone_tree(AT_FDCWD, a[0].text, recursive | nofollow);
 
-	if (tree < 0)
-		return -1;
-	int result = finish(tree, a + 4);
-	if (result == 0)
-		result = attach(tree, a[1].text, (int)a[3].number);
-	return done(result, tree, -1);
+	return place(clone_tree(AT_FDCWD, a[0].text, recursive | nofollow), a[1].text, (int)a[3].number, a + 4);
 }
 
 OP(remount)
 {
-	int place = in_root(a[0].text, O_PATH, 0);
+	int tree = in_root(a[0].text, O_PATH, 0);
 
-	return place < 0 ? -1 : done(finish(place, a + 1), place, -1);
+	return tree < 0 ? -1 : done(finish(tree, a + 1), tree, -1);
 }
 
 OP(mknod)
@@ -254,44 +233,39 @@ static int absent(void)
 	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 }
 
+/* Lay `tree` over `place` with more attributes set; both are closed. */
+static int cover(int tree, int place, uint64_t attributes)
+{
+	int result = tree < 0 ? -1 : set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.attr_set = attributes});
+
+	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
+}
+
 OP(mask)
 {
-	int place = in_root(a[0].text, O_PATH, 0), tree;
+	int place = in_root(a[0].text, O_PATH, 0);
 
 	if (place < 0)
 		return absent();
 	if (kind_of(place) == DIRECTORY)
-		tree = new_mount("tmpfs", "tmpfs", NULL);
-	else
-		tree = clone_tree(fds.null, "", AT_EMPTY_PATH);
-	if (tree < 0)
-		return done(-1, place, -1);
-	int result = kind_of(place) == DIRECTORY ? set_attributes(tree, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY}) : 0;
-	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
+		return cover(new_mount("tmpfs", "tmpfs", NULL), place, MOUNT_ATTR_RDONLY);
+	return cover(clone_tree(fds.null, "", AT_EMPTY_PATH), place, 0);
 }
 
 OP(read_only)
 {
 	int place = in_root(a[0].text, O_PATH, 0);
 
-	if (place < 0)
-		return absent();
-	int tree = clone_tree(place, "", AT_EMPTY_PATH | AT_RECURSIVE);
-	if (tree < 0)
-		return done(-1, place, -1);
-	int result = set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
-	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
+	return place < 0 ? absent() : cover(clone_tree(place, "", AT_EMPTY_PATH | AT_RECURSIVE), place, MOUNT_ATTR_RDONLY);
 }
 
 OP(read_only_root)
 {
-	UNUSED(a);
 	return set_attributes(fds.root, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
 }
 
 OP(pivot_root)
 {
-	UNUSED(a);
 	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is let go. It is
 	 * made a slave first, so that letting go of it never reaches the host. */
 	if (fchdir(fds.root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
@@ -303,15 +277,9 @@ OP(pivot_root)
 
 OP(change_root)
 {
-	UNUSED(a);
 	if (fchdir(fds.root) < 0 || old_mount(".", "/", MOVE) < 0 || chroot(".") < 0)
 		return -1;
 	return done(chdir("/"), fds.root, fds.null);
-}
-
-OP(root_propagation)
-{
-	return old_mount(NULL, "/", (unsigned long)a[0].number);
 }
 
 /* -- the terminal */

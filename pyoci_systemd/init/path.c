@@ -3,6 +3,25 @@
 
 #include <linux/openat2.h>
 
+/* Close up to two descriptors on the way out, keeping errno. */
+int done(int result, int one, int other)
+{
+	int error = errno;
+
+	if (one >= 0)
+		close(one);
+	if (other >= 0)
+		close(other);
+	errno = error;
+	return result;
+}
+
+/* Write a text in one go and close. */
+int write_text(int fd, const char *value)
+{
+	return fd < 0 ? -1 : done(write(fd, value, strlen(value)) < 0 ? -1 : 0, fd, -1);
+}
+
 static int open_how(int dir, const char *path, int flags, unsigned long long resolve)
 {
 	struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC, .resolve = resolve};
@@ -32,10 +51,9 @@ static int follow(int dir, const char *path, const char *name, enum kind kind, i
 
 	if (size < 0)
 		return -1;
-	if (links == 40) {
-		errno = ELOOP;
+	errno = ELOOP;
+	if (links == 40)
 		return -1;
-	}
 	target[before + (size_t)size] = '\0';
 	if (target[before] == '/')
 		return ensure_linked(target + before, kind, links + 1);
@@ -48,9 +66,7 @@ static int make(int dir, const char *name, enum kind kind)
 	if (kind == DIRECTORY)
 		return mkdirat(dir, name, 0755);
 	int fd = openat(dir, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0644);
-	if (fd >= 0)
-		close(fd);
-	return fd < 0 ? -1 : 0;
+	return done(fd < 0 ? -1 : 0, fd, -1);
 }
 
 /* Open what `path` names, whose parent is `dir`; make it where it is missing. */
@@ -74,10 +90,9 @@ static int ensure_linked(const char *path, enum kind kind, int links)
 
 	if (dir >= 0 || errno != ENOENT)
 		return dir;
-	if (size >= sizeof prefix) {
-		errno = ENAMETOOLONG;
+	errno = ENAMETOOLONG;
+	if (size >= sizeof prefix)
 		return -1;
-	}
 	memcpy(prefix, path, size + 1);
 	dir = in_root("/", O_PATH, 0);
 	while (dir >= 0) {
@@ -89,10 +104,7 @@ static int ensure_linked(const char *path, enum kind kind, int links)
 		prefix[end] = '\0';
 		int next = step(dir, prefix, prefix + at, last ? kind : DIRECTORY, links);
 		prefix[end] = path[end];
-		int error = errno;
-		close(dir);
-		errno = error;
-		dir = next;
+		dir = done(next, dir, -1);
 		at = end;
 	}
 	return -1;
@@ -112,10 +124,9 @@ int ensure_parent(const char *path, const char **name)
 
 	*name = slash ? slash + 1 : path;
 	size_t size = slash ? (size_t)(slash - path) : 0;
-	if (size >= sizeof parent || !**name || !strcmp(*name, "..") || !strcmp(*name, ".")) {
-		errno = EINVAL;
+	errno = EINVAL;
+	if (size >= sizeof parent || !**name || !strcmp(*name, "..") || !strcmp(*name, "."))
 		return -1;
-	}
 	memcpy(parent, path, size);
 	parent[size] = '\0';
 	return ensure(size ? parent : "/", DIRECTORY);
@@ -124,13 +135,5 @@ int ensure_parent(const char *path, const char **name)
 /* Write to a file of the private procfs, and to no other (CVE-2025-52881). */
 int write_proc(const char *path, const char *value)
 {
-	int fd = open_how(fds.proc, path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS);
-
-	if (fd < 0)
-		return -1;
-	ssize_t wrote = write(fd, value, strlen(value));
-	int error = errno;
-	close(fd);
-	errno = error;
-	return wrote < 0 ? -1 : 0;
+	return write_text(open_how(fds.proc, path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS), value);
 }

@@ -28,15 +28,7 @@ static bool arrived; /* the working directory has been reached */
 
 static int write_host(const char *path, const char *value)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -1;
-	ssize_t wrote = write(fd, value, strlen(value));
-	int error = errno;
-	close(fd);
-	errno = error;
-	return wrote < 0 ? -1 : 0;
+	return write_text(open(path, O_WRONLY | O_CLOEXEC), value);
 }
 
 OP(oom_score)
@@ -50,11 +42,10 @@ OP(open_namespace)
 
 	if (fd < 0)
 		return -1;
-	if (joined == MAX_NAMESPACES || ioctl(fd, NS_GET_NSTYPE) != type) {
-		close(fd);
-		errno = EINVAL;
-		return -1;
-	}
+	bool fits = joined < MAX_NAMESPACES && ioctl(fd, NS_GET_NSTYPE) == type;
+	errno = EINVAL;
+	if (!fits)
+		return done(-1, fd, -1);
 	namespaces[joined].type = type;
 	namespaces[joined++].fd = fd;
 	return 0;
@@ -80,7 +71,6 @@ enum { GATE_MAPPED = 2 };
 
 OP(new_user_namespace)
 {
-	UNUSED(a);
 	if (unshare(CLONE_NEWUSER) < 0)
 		return -1;
 	await(GATE_MAPPED);
@@ -89,7 +79,6 @@ OP(new_user_namespace)
 
 OP(new_time_namespace)
 {
-	UNUSED(a);
 	return unshare(0x80 /* CLONE_NEWTIME */);
 }
 
@@ -121,20 +110,17 @@ OP(loopback)
 	struct ifreq request = {.ifr_name = "lo"};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	UNUSED(a);
 	if (fd < 0)
 		return -1;
 	int result = ioctl(fd, SIOCGIFFLAGS, &request);
 	request.ifr_flags |= IFF_UP;
 	if (result == 0)
 		result = ioctl(fd, SIOCSIFFLAGS, &request);
-	close(fd);
-	return result;
+	return done(result, fd, -1);
 }
 
 OP(new_cgroup_namespace)
 {
-	UNUSED(a);
 	return unshare(CLONE_NEWCGROUP);
 }
 
@@ -251,7 +237,6 @@ OP(capabilities)
 
 OP(no_new_privileges)
 {
-	UNUSED(a);
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
@@ -298,8 +283,7 @@ OP(home)
 			find_home(text, (uid_t)a[0].number);
 		free(text);
 	}
-	close(fd);
-	return 0;
+	return done(0, fd, -1);
 }
 
 /* A directory that only one of root and the user may enter is tried as both; `last` is the user's try. */
@@ -336,10 +320,9 @@ OP(find_executable)
 	const char *name = a[0].text, *path = a[1].text;
 	int error = ENOENT;
 
-	if (strlen(name) >= sizeof executable) {
-		errno = ENAMETOOLONG;
+	errno = ENAMETOOLONG;
+	if (strlen(name) >= sizeof executable)
 		return -1;
-	}
 	if (strchr(name, '/')) {
 		strcpy(executable, name);
 		return runnable(name) ? 0 : -1;
@@ -366,7 +349,6 @@ OP(await_start)
 {
 	char byte;
 
-	UNUSED(a);
 	close(fds.channel);
 	for (;;) {
 		fds.channel = accept4(fds.start, NULL, NULL, SOCK_CLOEXEC);

@@ -60,6 +60,9 @@ def plan(config: Config) -> list[ops.Op]:
     if namespaces.get("time") == "":
         result.append(ops.NewTimeNamespace())
         offsets = config.get("linux", {}).get("timeOffsets", {})
-        result += [ops.TimeOffset(clock, o.get("secs", 0), o.get("nanosecs", 0)) for clock, o in offsets.items()]
+        for clock in "boottime", "monotonic":
+            if clock in offsets:
+                offset = offsets[clock]
+                result.append(ops.TimeOffset(clock, offset.get("secs", 0), offset.get("nanosecs", 0)))
     result.append(ops.Clone(sum(CLONE[kind] for kind in AT_CLONE if namespaces.get(kind) == "")))
     return result

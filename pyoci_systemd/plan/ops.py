@@ -126,7 +126,7 @@ class Loopback(Op):
 
 
 class Propagation(Op):
-    """make every mount {propagation}"""
+    """make `/` {propagation}"""
 
     propagation: int
 
@@ -249,12 +249,6 @@ class PivotRoot(Op):
 
 class ChangeRoot(Op):
     """change root without pivot_root"""
-
-
-class RootPropagation(Op):
-    """make the new root {propagation}"""
-
-    propagation: int
 
 
 # -- the process

@@ -46,7 +46,7 @@ def plan(config: Config, facts: Facts, request: Request) -> list[ops.Op]:
         *(ops.Mask(path) for path in linux.get("maskedPaths") or ()),
         *([ops.ReadOnlyRoot()] if own_root else []),
         ops.ChangeRoot() if request.no_pivot else ops.PivotRoot(),
-        *([ops.RootPropagation(propagation)] if asks_more else []),
+        *([ops.Propagation(propagation)] if asks_more else []),
     ]
 
 
