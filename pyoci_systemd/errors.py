@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from posix import strerror
 
+try:
+    from _json import encode_basestring as _quoted
+except ImportError:  # an interpreter built without the accelerator
+    from json.encoder import encode_basestring as _quoted
+
 
 class Error(Exception):
     """What a verb could not do.
@@ -41,3 +46,9 @@ class BusError(Error):
 def because(what: str, error: OSError) -> Error:
     """Return an Error that says `what`, then the errno's text."""
     return Error(f"{what}: {strerror(error.errno or 0)}")
+
+
+def quoted(string: str) -> str:
+    """Return `string` as JSON writes it, in ASCII and cut short: safe to print, always one line."""
+    cut = string if len(string) <= 64 else string[:61] + "..."
+    return _quoted(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .errors import SpecError
-from .jsonio import BLANKS, Refused, finite, quoted
+from .errors import SpecError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+BLANKS = " \t\n\r"
 EXCERPT = 72  # columns of the offending line shown in a hint
 
 
@@ -75,15 +75,16 @@ def odd_tokens(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _number(word: str) -> None:
+    """Raise ValueError for a number, or what Python takes for one, that is refused."""
     if word in ("NaN", "Infinity", "-Infinity"):
-        raise Refused(f"{word} is not JSON")
+        raise ValueError(f"{word} is not JSON")
     if word.lstrip("-").isdecimal():
         try:
             int(word)
         except ValueError:  # CVE-2020-10735: Python's own limit of 4300 digits
-            raise Refused("number of too many digits") from None
-    elif word not in ("true", "false", "null"):
-        finite(word)
+            raise ValueError("number of too many digits") from None
+    elif word not in ("true", "false", "null") and float(word) in (float("inf"), -float("inf")):
+        raise ValueError(f"{word[:20]} is out of range")
 
 
 def fault(name: str, text: str, position: int, reason: str) -> SpecError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error, SpecError, because
+from .errors import Error, SpecError, because, quoted
 
 try:
     from _json import encode_basestring as _quoted
@@ -150,12 +150,6 @@ def _too_deep(value: object) -> bool:
         if not level:
             return False
     return True
-
-
-def quoted(string: str) -> str:
-    """Return `string` as JSON writes it, in ASCII and cut short: safe to print, always one line."""
-    cut = string if len(string) <= 64 else string[:61] + "..."
-    return _quoted(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")
 
 
 # -- files --------------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .sinks import Sink
+    from collections.abc import Callable
 
 
-LEVELS = {"error": 3, "warning": 4, "debug": 7}  # as syslog(3) numbers them
+LEVELS = {"error": 0, "warning": 1, "debug": 2}
 
 
 class Log:
@@ -27,7 +27,7 @@ class Log:
         self.form = form
         self.limit = LEVELS[level]
         self.container = ""
-        self.sink: Sink | None = None
+        self.sink: Callable[[str, str], None] | None = None
 
     def wants(self, level: str) -> bool:
         """Say whether a message of this level is written: spares making sentences nobody reads."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import posix
 import time
 
-from .log import LEVELS
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from .log import Log
+    Sink = Callable[[str, str], None]  # takes the level and the text
 
-    class Sink(Protocol):
-        def __call__(self, level: str, text: str) -> None: ...
+    class Log(Protocol):
+        """What is asked for: see log.Log."""
 
+        target: str
+        form: str
+        container: str
+        sink: Sink | None
+
+
+PRIORITIES = {"error": 3, "warning": 4, "debug": 7}  # syslog(3)
 
 NAME = "pyoci"
 LONGEST = 32768  # characters of a message: a journal datagram is limited by the socket's buffer
@@ -127,7 +132,7 @@ def to_journal(name: str, container: str) -> Sink:
     for field, value in (("ID", name), ("CONTAINER_ID", container)):
         if value:
             fields += f"{field}={one_line(value)}\n"
-    return lambda level, text: send(f"PRIORITY={LEVELS[level]}\nMESSAGE={text}\n{fields}")
+    return lambda level, text: send(f"PRIORITY={PRIORITIES[level]}\nMESSAGE={text}\n{fields}")
 
 
 def to_syslog(ident: str) -> Sink:
@@ -137,7 +142,7 @@ def to_syslog(ident: str) -> Sink:
 
     def write(level: str, text: str) -> None:
         # the C library's %b follows the locale, which we never set: always English here
-        send(f"<{SYSLOG_DAEMON | LEVELS[level]}>{time.strftime('%b %e %H:%M:%S')} {head}: {text}")
+        send(f"<{SYSLOG_DAEMON | PRIORITIES[level]}>{time.strftime('%b %e %H:%M:%S')} {head}: {text}")
 
     return write
 

@@ -22,7 +22,7 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import limits
+from ..plan import device_filter, limits
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.ops import AwaitStart, failure
@@ -206,7 +206,15 @@ class Creation:
         elif known.cgroup:
             make_cgroup(known.cgroup)
             tree.apply(known.cgroup, limits.files(self.config))
+            self._restrict_devices(known.cgroup)
             tree.enter(known.cgroup, pid)
+
+    def _restrict_devices(self, cgroup: str) -> None:
+        program = device_filter.program(self.config)
+        if program:
+            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+
+            bpf.attach(cgroup, program)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()

@@ -66,9 +66,13 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     """
     refuse_later(config)
     manager = properties.manager(config, request.manager)
-    if manager == "disabled" and resources.plan(config):
-        raise SpecError("config.json: linux.resources: cannot set limits without cgroups")
+    limited = resources.plan(config)
     steps, warnings = process.plan(config, facts, request, program, flags)
+    if manager == "disabled" and limited:
+        if not all(name.startswith("Device") for name, _, _ in limited):
+            raise SpecError("config.json: linux.resources: cannot set limits without cgroups")
+        # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
+        warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
     uid_map, gid_map = namespaces.id_maps(config)
     return Plan(

@@ -6,7 +6,7 @@ from ..errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from ..spec.types import Config, DeviceRule, Resources
 
@@ -45,7 +45,9 @@ def mask(text: str) -> bytes:
     bits = 0
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not (first.isascii() and first.isdigit() and (not dash or last.isascii() and last.isdigit())):
+        if len(part) > 20 or not (
+            first.isascii() and first.isdigit() and (not dash or last.isascii() and last.isdigit())
+        ):
             raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
         low, high = int(first), int(last or first)
         if low > high or high > 8191:
@@ -119,12 +121,21 @@ def _device(rule: DeviceRule, where: str) -> str:
     """Return a rule's device as DeviceAllow= names it."""
     family = {"c": "char", "b": "block"}[rule["type"]]
     major, minor = rule.get("major", -1), rule.get("minor", -1)
-    major, minor = (-1 if n is None else n for n in (major, minor))
     if major < 0:
         if minor >= 0:
             raise SpecError(f"config.json: {where}: a minor number needs a major number")
         return f"{family}-*"
     return f"{family}-{major}" if minor < 0 else f"/dev/{family}/{major}:{minor}"
+
+
+def _overlap(one: DeviceRule, other: DeviceRule) -> bool:
+    """Is there a device that both rules are about."""
+
+    def meet(key: Literal["major", "minor"]) -> bool:
+        a, b = one.get(key, -1), other.get(key, -1)
+        return a < 0 or b < 0 or a == b
+
+    return one.get("type") == other.get("type") and meet("major") and meet("minor")
 
 
 def devices(resources: Resources) -> list[Property]:
@@ -144,7 +155,7 @@ def devices(resources: Resources) -> list[Property]:
             allowed, everything = [], rule["allow"]
         elif rule["allow"]:
             allowed.append((_device(rule, where), access))
-        elif everything or any(device == _device(rule, where) or device.endswith("*") for device, _ in allowed):
+        elif everything or any(_overlap(rule, before) for before in rules[:index] if before["allow"]):
             raise SpecError(f"config.json: {where}: a deny after an allow of the same device is not supported yet")
     if everything:
         return [("DeviceAllow", "a(ss)", []), ("DevicePolicy", "s", "auto")]
@@ -175,7 +186,9 @@ def refuse_later(resources: Resources) -> None:
         if not keys and any(value.values() if isinstance(value, dict) else value or ()):
             raise SpecError(f"config.json: linux.resources.{section} is not supported yet")
         for key in keys:
-            if value and value.get(key):
+            asked = value.get(key) if value else None
+            # clients write `false` and 0 for what nobody asked; but a swappiness of 0 is a wish like any other
+            if asked or (key == "swappiness" and asked == 0):
                 raise SpecError(f"config.json: linux.resources.{section}.{key} is not supported yet")
 
 

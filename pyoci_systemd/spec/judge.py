@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..errors import SpecError
-from ..jsonio import quoted
+from ..errors import SpecError, quoted
 from .schema import whole
 
 MORE = 5  # other faults shown in the hint

@@ -6,8 +6,7 @@ order of the tables below, on values that the schema has passed and nulls have l
 
 from __future__ import annotations
 
-from ..errors import SpecError
-from ..jsonio import quoted
+from ..errors import SpecError, quoted
 from . import sysctl
 from .formats import ALNUM, made_of
 

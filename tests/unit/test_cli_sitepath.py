@@ -14,7 +14,7 @@ SHOW = "import json, sys; print(json.dumps(sys.path))"
 ENABLE = f"import sys; sys.path.insert(0, {ROOT!r}); from pyoci_systemd.sitepath import enable; enable(); "
 
 
-@pytest.mark.parametrize("python", {sys.executable, sys._base_executable})  # type: ignore[attr-defined]
+@pytest.mark.parametrize("python", sorted({sys.executable, sys._base_executable}))  # type: ignore[attr-defined]
 def test_path(python: str) -> None:
     def path(*words: str) -> list[str]:
         return list(json.loads(subprocess.run([python, *words], capture_output=True, check=True, timeout=20).stdout))

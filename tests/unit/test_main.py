@@ -15,7 +15,7 @@ from pyoci_systemd import errors, main, settings
 from pyoci_systemd.settings import Settings
 
 ROOT = str(Path(__file__).parents[2])
-ENTRY = f"import sys; sys.path.insert(0, {ROOT!r}); from pyoci_systemd.main import main; main()"
+ENTRY = f"import sys; sys.path.insert(0, {ROOT!r}); from pyoci_systemd.main import launched; launched()"
 
 # stands in for a verb: tells what it was given and what was imported until then
 FAKE = f"""
@@ -36,8 +36,8 @@ import pyoci_systemd.container
 for verb in "create start run kill state delete list plan".split():
     sys.modules["pyoci_systemd.container." + verb] = Verb
 sys.modules["pyoci_systemd.container.start"] = Fail
-from pyoci_systemd.main import main
-main()
+from pyoci_systemd.main import launched
+launched()
 """
 
 BANNED = """os click jsonschema dbus_next pystemd json re enum typing dataclasses subprocess asyncio logging pathlib
@@ -103,6 +103,7 @@ def test_what_a_verb_is_given() -> None:
 def test_installed_script() -> None:
     """Without the launcher sys.argv is the usual one."""
     code = FAKE.replace("import sys\n", 'import sys\nsys.argv[:3] = ["/usr/bin/pyoci"]\n', 1)
+    code = code.replace("launched", "main")
     _, settings, options = json.loads(run("state", "web", code=code).stdout)
     assert (settings["argv0"], settings["warm_pid"], options) == ("/usr/bin/pyoci", 0, {"id": "web"})
 
@@ -254,7 +255,7 @@ def test_without_click() -> None:
 @pytest.mark.parametrize("form", ["--version", "-v", "-V"])
 def test_version(form: str) -> None:
     """go-runc reads `NAME version N` off the first line and the line `spec: V`."""
-    code = ENTRY.replace("main import main; main()", "main import answer; answer(sys.argv[3:])")
+    code = ENTRY.replace("main import launched; launched()", "main import answer; answer(sys.argv[3:])")
     code += "; print('click' in sys.modules)"
     first, *lines, click = run(form, code=code, env={"XDG_RUNTIME_DIR": "/run/user/1"}).stdout.splitlines()
     name, word, number = first.split(" ")

@@ -321,7 +321,6 @@ def test_order_is_the_config_s() -> None:
     entries = [{"destination": d, "type": "tmpfs"} for d in ("/b", "/a", "/b/c", "/a")]
     assert [op.target for op in mounts.plan(config(mounts=entries), "/b")] == ["/b", "/a", "/b/c", "/a"]  # type: ignore[attr-defined]
     assert mounts.plan(config(), "/b") == []
-    assert mounts.plan(config(mounts=None), "/b") == []
 
 
 def test_only_cgroups_wait_for_the_scope() -> None:

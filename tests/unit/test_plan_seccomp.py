@@ -1,0 +1,125 @@
+"""linux.seccomp as rules: actions with their errno, the conditions, flags, what is left out and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyoci_systemd.errors import SpecError
+from pyoci_systemd.plan import seccomp
+
+# linux/seccomp.h
+KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, TRACE, LOG, ALLOW = (
+    0x80000000, 0, 0x30000, 0x50000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000,
+)  # fmt: skip
+ACTION_FULL = 0xFFFF0000
+
+
+def section(*calls: Any, default: str = "SCMP_ACT_ERRNO", **more: Any) -> Any:
+    return {"defaultAction": default, "syscalls": list(calls), **more}
+
+
+def call(*names: str, action: str = "SCMP_ACT_ALLOW", args: Any = (), **more: Any) -> Any:
+    return {"names": list(names), "action": action, "args": list(args), **more}
+
+
+def arg(index: int, op: str = "EQ", value: int = 0, **more: Any) -> Any:
+    return {"index": index, "value": value, "op": f"SCMP_CMP_{op}", **more}
+
+
+@pytest.mark.parametrize(("word", "number"), [
+    ("SCMP_ACT_KILL", KILL_THREAD), ("SCMP_ACT_KILL_THREAD", KILL_THREAD), ("SCMP_ACT_KILL_PROCESS", KILL_PROCESS),
+    ("SCMP_ACT_TRAP", TRAP), ("SCMP_ACT_ERRNO", ERRNO | 1), ("SCMP_ACT_TRACE", TRACE | 1), ("SCMP_ACT_LOG", LOG),
+    ("SCMP_ACT_ALLOW", ALLOW),
+])  # fmt: skip
+def test_action(word: str, number: int) -> None:
+    assert seccomp.make_filter(section(default=word)).default == number
+    other = "SCMP_ACT_LOG" if word != "SCMP_ACT_LOG" else "SCMP_ACT_ALLOW"
+    assert seccomp.make_filter(section(call("read", action=word), default=other)).rules[0].action == number
+
+
+@pytest.mark.parametrize("errno", [0, 1, 38, 4095])
+def test_errno(errno: int) -> None:
+    made = seccomp.make_filter(section(call("read", action="SCMP_ACT_ERRNO", errnoRet=errno), default="SCMP_ACT_ALLOW"))
+    assert made.rules[0].action == ERRNO | errno
+    assert seccomp.make_filter(section(defaultErrnoRet=errno)).default == ERRNO | errno
+
+
+@pytest.mark.parametrize("errno", [0x10000, 0x7FFF0000, 0x7FFA0001, 2**32 - 1])
+@pytest.mark.parametrize("word", ["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"])
+def test_an_errno_never_becomes_another_action(word: str, errno: int) -> None:
+    """errnoRet is any 32-bit number to the spec; 0x7fff0000 of them would make `allow` of `errno`."""
+    kind = {"SCMP_ACT_ERRNO": ERRNO, "SCMP_ACT_TRACE": TRACE}[word]
+    for one in (
+        section(default=word, defaultErrnoRet=errno),
+        section(call("read", action=word, errnoRet=errno), default="SCMP_ACT_ALLOW"),
+    ):
+        try:
+            made = seccomp.make_filter(one)
+        except SpecError as error:
+            assert "rrnoRet" in error.message
+        else:
+            action = made.rules[0].action if made.rules else made.default
+            assert action & ACTION_FULL == kind
+
+
+def test_notify_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        seccomp.make_filter(section(call("read"), call("mount", action="SCMP_ACT_NOTIFY")))
+    assert caught.value.message == "config.json: linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported yet"
+    with pytest.raises(SpecError, match=r"linux\.seccomp\.defaultAction: SCMP_ACT_NOTIFY"):
+        seccomp.make_filter(section(default="SCMP_ACT_NOTIFY"))
+
+
+def test_rules_that_say_the_default_again_are_left_out() -> None:
+    """libseccomp refuses them (EACCES). Another errno is another action."""
+    again = call("read", action="SCMP_ACT_ERRNO")
+    other = call("write", action="SCMP_ACT_ERRNO", errnoRet=38)
+    assert [rule.names for rule in seccomp.make_filter(section(again, other)).rules] == [["write"]]
+
+
+def test_conditions() -> None:
+    made = seccomp.make_filter(section(call(
+        "clone",
+        args=[
+            arg(0, "NE", 1), arg(1, "LT", 2), arg(2, "LE", 3), arg(3, "EQ", 2**64 - 1), arg(4, "GE", 5), arg(5, "GT", 6),
+        ],
+    )))  # fmt: skip
+    # enum scmp_compare: NE 1, LT 2, LE 3, EQ 4, GE 5, GT 6, MASKED_EQ 7
+    assert made.rules[0].conditions == [
+        (0, 1, 1, 0), (1, 2, 2, 0), (2, 3, 3, 0), (3, 4, 2**64 - 1, 0), (4, 5, 5, 0), (5, 6, 6, 0),
+    ]  # fmt: skip
+    masked = seccomp.make_filter(section(call("clone", args=[arg(0, "MASKED_EQ", 0x7E020000, valueTwo=9)])))
+    assert masked.rules[0].conditions == [(0, 7, 0x7E020000, 9)]
+
+
+def test_conditions_on_one_argument_are_alternatives() -> None:
+    made = seccomp.make_filter(section(call("socket", args=[arg(0, "EQ", 1), arg(0, "EQ", 2)])))
+    assert [rule.conditions for rule in made.rules] == [[(0, 4, 1, 0)], [(0, 4, 2, 0)]]
+    together = seccomp.make_filter(section(call("socket", args=[arg(0, "EQ", 16), arg(2, "EQ", 9)])))
+    assert [rule.conditions for rule in together.rules] == [[(0, 4, 16, 0), (2, 4, 9, 0)]]
+
+
+def test_order_is_the_config_s() -> None:
+    made = seccomp.make_filter(section(call("b", "a"), call("c", action="SCMP_ACT_LOG"), call("a", action="SCMP_ACT_KILL")))
+    assert [(rule.names, rule.action) for rule in made.rules] == [(["b", "a"], ALLOW), (["c"], LOG), (["a"], KILL_THREAD)]
+
+
+@pytest.mark.parametrize(("flags", "number"), [
+    (None, 4),  # absent: as runc and crun do, SPEC_ALLOW
+    ([], 0),
+    (["SECCOMP_FILTER_FLAG_TSYNC"], 0),
+    (["SECCOMP_FILTER_FLAG_LOG"], 2),
+    (["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], 4),
+    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"], 6),
+    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_LOG"], 2),
+])  # fmt: skip
+def test_flags(flags: Any, number: int) -> None:
+    assert seccomp.make_filter(section(**({} if flags is None else {"flags": flags}))).flags == number
+
+
+def test_architectures() -> None:
+    made = seccomp.make_filter(section(architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]))
+    assert made.architectures == ["x86_64", "x32", "aarch64"]
+    assert seccomp.make_filter({"defaultAction": "SCMP_ACT_ALLOW"}) == seccomp.Filter(ALLOW, [], [], 4)
