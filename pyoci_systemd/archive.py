@@ -73,7 +73,9 @@ def compiled(name: str) -> bytes:
     flags = __future__.annotations.compiler_flag
     # docstrings are a quarter of it all, and only those of the ops are ever said
     optimize = 1 if name in SPEAKING else 2
-    return marshal.dumps(compile(tree, file, "exec", flags=flags, dont_inherit=True, optimize=optimize))
+    # named as below the library's directory: where it is being built is nobody's business
+    place = file[file.rindex(f"/{PACKAGE}/") + 1 :]
+    return marshal.dumps(compile(tree, place, "exec", flags=flags, dont_inherit=True, optimize=optimize))
 
 
 def write(directory: str) -> None:

@@ -21,7 +21,7 @@ def main(settings: Settings, options: Options) -> int:
     path = options.file or "config.json"
     if options.bundle and not path.startswith("/"):
         path = f"{options.bundle}/{path}"
-    text = jsonio.dumps(default_config(options.rootless), indent=2) + "\n"
+    text = jsonio.dumps(default_config(options.rootless, posix.geteuid(), posix.getegid()), indent=2) + "\n"
     write(path, text.encode(), new=not options.file)
     return 0
 

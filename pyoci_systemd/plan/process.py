@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpecError
+from ..spec import sysctl
 from . import credentials, ops
 from .facts import Facts, Request
 from .rootfs import STATE_GATE
@@ -66,7 +67,7 @@ def _system(config: Config, request: Request) -> list[ops.Op]:
         result.append(ops.Domainname(config["domainname"]))
     linux = config.get("linux", {})
     for key, value in linux.get("sysctl", {}).items():
-        result.append(ops.Sysctl("sys/" + (key if "/" in key else key.replace(".", "/")), value))
+        result.append(ops.Sysctl("/".join(["sys", *sysctl.parts(key)]), value))
     if request.new_keyring:
         result.append(ops.Keyring(request.id))
     domain = linux.get("personality", {}).get("domain")

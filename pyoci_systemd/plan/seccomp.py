@@ -82,6 +82,9 @@ def make_filter(section: Seccomp) -> Filter:
         if action != default:
             rules += _rules(action, call["names"], conditions)
     flags = section.get("flags")
+    for flag in flags or ():
+        if flag not in FLAGS:
+            raise SpecError(f"config.json: linux.seccomp.flags: {flag} is not supported yet")
     return Filter(
         default=default,
         architectures=[word.removeprefix("SCMP_ARCH_").lower() for word in section.get("architectures") or ()],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ..errors import SpecError, quoted
+from ..sitepath import enable
 from .schema import whole
 
 MORE = 5  # other faults shown in the hint
@@ -63,22 +63,13 @@ def faults(document: object, part: str = "config") -> list[Any]:
 
 def judge(part: str = "config") -> Any:
     """Return the jsonschema validator of `part`. Raises ImportError."""
-    with_site_packages()
+    enable()
     from jsonschema import Draft202012Validator, validators
 
     # jsonschema takes 1.0 for an integer; clients written in Go, and our plan, do not
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     extend: Any = validators.extend
     return extend(Draft202012Validator, type_checker=checker)(whole(part))
-
-
-def with_site_packages() -> None:
-    """Let installed packages be imported: the runtime starts without them (`-I -S`)."""
-    import site
-
-    for directory in [*site.getsitepackages(), "/usr/lib/python3/dist-packages"]:
-        if directory not in sys.path:
-            sys.path.append(directory)
 
 
 def sentence(error: Any) -> str:
