@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from posix import strerror
 
-try:
-    from _json import encode_basestring as _quoted
-except ImportError:  # an interpreter built without the accelerator
-    from json.encoder import encode_basestring as _quoted
-
 
 class Error(Exception):
     """What a verb could not do.
@@ -50,5 +45,9 @@ def because(what: str, error: OSError) -> Error:
 
 def quoted(string: str) -> str:
     """Return `string` as JSON writes it, in ASCII and cut short: safe to print, always one line."""
+    try:
+        from _json import encode_basestring
+    except ImportError:  # an interpreter built without the accelerator
+        from json.encoder import encode_basestring
     cut = string if len(string) <= 64 else string[:61] + "..."
-    return _quoted(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")
+    return encode_basestring(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")

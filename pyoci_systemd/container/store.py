@@ -11,10 +11,7 @@ left behind has its directory, and `delete --force` finds it.
 
 from __future__ import annotations
 
-import fcntl
 import posix
-from errno import EACCES, EAGAIN, ENOENT, ENOTEMPTY
-from time import monotonic, sleep
 
 from .. import jsonio, kernelfs
 from ..cgroup.events import event
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 
 STATE, CONFIG, START = "state.json", "config.json", "start"
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
-STEP = 0.005
+BUSY, GONE = -1, -2  # instead of a lock
 
 
 class Known(Record):
@@ -64,7 +61,7 @@ class Container:
         self.root = root
         self.id = container_id
         self.path = f"{root}/{container_id}"
-        self._lock = -1
+        self._lock = BUSY
         self._known: Known | None = None
 
     def absolute(self) -> str:
@@ -86,47 +83,32 @@ class Container:
 
     def lock(self) -> None:
         """Wait for whoever works on this container. Raises NotFound when it is (then) gone, Error at the deadline."""
-        deadline = monotonic() + LOCK_DEADLINE
-        while not self._try_lock(fcntl.LOCK_EX):
-            if monotonic() >= deadline:
-                raise Error(f"container `{self.id}` is busy: another command has been at work on it for too long")
-            sleep(STEP)
+        from .lock import wait  # `state` locks nothing, and is asked for most
 
-    def _try_lock(self, kind: int) -> bool:
-        """Lock the directory that the path names at this moment. Raises NotFound."""
-        self.unlock()
-        try:
-            fd = posix.open(self.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        except FileNotFoundError:
-            raise self.not_found() from None
-        except OSError as error:
-            raise because(f"cannot open `{self.path}`", error) from None
-        try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        except OSError as error:
-            posix.close(fd)
-            if error.errno in (EAGAIN, EACCES):
-                return False
-            raise
-        self._lock = fd
-        # deleted, and perhaps made anew, between the open and the lock: then it is another one
-        if posix.fstat(fd).st_nlink:
-            return True
-        self.unlock()
-        return False
+        self._lock = wait(self.path, LOCK_DEADLINE)
+        if self._lock == GONE:
+            raise self.not_found()
+        if self._lock == BUSY:
+            raise Error(f"container `{self.id}` is busy: another command has been at work on it for too long")
 
     def unlock(self) -> None:
         """Let others work on this container."""
         if self._lock >= 0:
             posix.close(self._lock)
-            self._lock = -1
+            self._lock = BUSY
 
     def is_being_made(self) -> bool:
-        """Is a create at work on it: the directory is locked and no process is known yet."""
-        if self._lock >= 0 or not self._try_lock(fcntl.LOCK_SH):
-            return self._lock < 0
-        self.unlock()
-        return False
+        """Is a create at work on it: someone else holds the lock. Raises NotFound."""
+        from .lock import take
+
+        if self._lock >= 0:
+            return False
+        lock = take(self.path, shared=True)
+        if lock == GONE:
+            raise self.not_found()
+        if lock >= 0:
+            posix.close(lock)
+        return lock == BUSY
 
     # -- what is known
 
@@ -189,9 +171,10 @@ class Container:
             for name in posix.listdir(self.path):
                 _unlink(f"{self.path}/{name}")
             posix.rmdir(self.path)
+        except FileNotFoundError:
+            pass  # another one was faster
         except OSError as error:
-            if error.errno not in (ENOENT, ENOTEMPTY):
-                raise because(f"cannot remove `{self.path}`", error) from None
+            raise because(f"cannot remove `{self.path}`", error) from None
         self.unlock()
 
 
