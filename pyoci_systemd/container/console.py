@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import SCM_RIGHTS, SOL_SOCKET
 from _struct import pack
 
 from ..errors import Error, because
+from . import unixsocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ def check(config: Config, options: Options, detached: bool) -> None:
 
 def send(path: str, master: int) -> None:
     """Send the terminal's descriptor, and its name as the text, as runc's console sockets expect it. Raises Error."""
-    peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    peer.settimeout(PATIENCE)
+    peer = None
     try:
-        peer.connect(path)
+        peer = unixsocket.connect(path, PATIENCE)
         peer.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", master))])
     except OSError as error:
         raise because(f"cannot send the terminal to `{path}`", error) from None
     finally:
-        peer.close()
         posix.close(master)
+        if peer:
+            peer.close()

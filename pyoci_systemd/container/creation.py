@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import _signal
 import posix
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, kernelfs, log
@@ -30,11 +29,13 @@ from ..plan.properties import marker
 from ..plan.rootfs import SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
-from . import console, filters, identity, probe, process, scope
-from .store import CONFIG, START, Container, Known, boot_id, write_whole
+from . import console, filters, identity, probe, process, scope, unixsocket
+from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from ..plan.plan import Plan
     from ..settings import Options, Settings
     from ..spec.types import Config
@@ -60,6 +61,7 @@ class Creation:
         self._bus: Bus | None = None
         self._start: socket | None = None
         self._scope = False
+        self._pid_file = ""
         self._init: Init | None = None
 
     @property
@@ -110,7 +112,7 @@ class Creation:
             raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
-        console.check(self.config, self.options, self.wait_for_start)
+        console.check(self.config, self.options, self.wait_for_start or self.options.detach)
         if self.request.preserve_fds > MAX_PRESERVED:
             raise Error(f"--preserve-fds: more than {MAX_PRESERVED} file descriptors")
         rootfs = self.made.rootfs
@@ -146,12 +148,19 @@ class Creation:
         if self.made.unit:
             self._bus = scope.connect()
         if self.wait_for_start:
-            self._start = listen(self.container.path)
+            self._start = self._listen()
         self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, self._start)
         self._await_pid()
         self._place()
         self.init.let_through()
         self._await_state()
+
+    def _listen(self) -> socket:
+        path = f"{self.container.path}/{START}"
+        try:
+            return unixsocket.listen(path)
+        except OSError as error:
+            raise because(f"cannot make `{path}`", error) from None
 
     def _intent(self) -> Known:
         made = self.made
@@ -200,6 +209,9 @@ class Creation:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
             unit_cgroup = tree.of_process(pid)
+            if not unit_cgroup.endswith(f"/{self.made.unit}"):
+                # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
+                raise self._last_words() or Error("the container's init died")
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
@@ -249,6 +261,7 @@ class Creation:
         self.container.write(self.known)
         if self.options.pid_file:
             write_whole(absolute(self.options.pid_file), str(self.known.pid).encode(), 0o644)
+            self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
 
@@ -277,6 +290,8 @@ class Creation:
                 tree.remove(self.known.cgroup, monotonic() + 5)
         except (Error, AttributeError) as error:
             log.warning(f"while undoing: {error}")
+        if self._pid_file:
+            remove_file(self._pid_file)
         self.container.remove()
 
     def reap_helper(self) -> None:
@@ -325,23 +340,6 @@ def now() -> str:
     """Return this moment as RFC 3339 with microseconds."""
     at = time()
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
-
-
-def listen(directory: str) -> socket:
-    """Return the socket on which the container waits for `start`.
-
-    Bound through a descriptor of the directory: the path of a socket may have 107 characters only. Raises Error.
-    """
-    fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        gate = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        gate.bind(f"/proc/self/fd/{fd}/{START}")
-        gate.listen(16)
-        return gate
-    except OSError as error:
-        raise because(f"cannot make `{directory}/{START}`", error) from None
-    finally:
-        posix.close(fd)
 
 
 def listen_fds() -> int:

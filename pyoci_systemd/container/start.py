@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 
 from ..errors import Error, because
 from ..init.dialogue import ERROR, GATE, PATIENCE, Init
 from ..plan.ops import failure
-from . import identity
+from . import identity, unixsocket
 from .store import START, Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from ..settings import Options, Settings
 
 
@@ -53,21 +54,12 @@ def await_program(container: Container, init: Init) -> None:
 
 def connect(container: Container) -> socket:
     """Return a connection to the container that waits. Raises Error."""
-    gate = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    gate.settimeout(PATIENCE)
     try:
-        fd = posix.open(container.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        try:
-            gate.connect(f"/proc/self/fd/{fd}/{START}")
-        finally:
-            posix.close(fd)
+        return unixsocket.connect(f"{container.path}/{START}", PATIENCE)
     except (ConnectionError, FileNotFoundError):
-        gate.close()
         raise refusal(container.id, container.status()) from None
     except OSError as error:
-        gate.close()
         raise because(f"cannot start `{container.id}`", error) from None
-    return gate
 
 
 def refusal(container_id: str, status: str) -> Error:

@@ -169,7 +169,7 @@ class Container:
         """Remove the directory. Raises Error."""
         try:
             for name in posix.listdir(self.path):
-                _unlink(f"{self.path}/{name}")
+                remove_file(f"{self.path}/{name}")
             posix.rmdir(self.path)
         except FileNotFoundError:
             pass  # another one was faster
@@ -192,11 +192,12 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
             posix.close(fd)
         posix.rename(temporary, path)
     except OSError as error:
-        _unlink(temporary)
+        remove_file(temporary)
         raise because(f"cannot write `{path}`", error) from None
 
 
-def _unlink(path: str) -> None:
+def remove_file(path: str) -> None:
+    """Remove a file, if that is possible."""
     try:
         posix.unlink(path)
     except OSError:

@@ -80,16 +80,18 @@ def test_what_a_container_reaches_is_no_file_of_the_host(
     command = [runtime, QUICK, "run", "--pid-file", pid_file, "--bundle", bundle.path, container_id]
     silent = subprocess.DEVNULL
     ours, theirs = socket.socketpair()  # on it the init, as the container's program, waits for its ops
-    with ours, theirs, subprocess.Popen(command, stdin=theirs, stdout=silent, stderr=silent) as process:
+    with subprocess.Popen(command, stdin=theirs, stdout=silent, stderr=silent) as process:
         theirs.close()
-        deadline = time.monotonic() + 5
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError, ValueError):  # there is no file yet, or the program has ended
-                found = os.stat(f"/proc/{int(pid_file.read_text())}/exe")
-                assert (found.st_dev, found.st_ino) not in host
-                deadline = min(deadline, time.monotonic() + 0.2)
-        ours.close()
-        process.wait(5)
+        try:
+            deadline = time.monotonic() + 5
+            while process.poll() is None and time.monotonic() < deadline:
+                with contextlib.suppress(OSError, ValueError):  # there is no file yet, or the program has ended
+                    found = os.stat(f"/proc/{int(pid_file.read_text())}/exe")
+                    assert (found.st_dev, found.st_ino) not in host
+                    deadline = min(deadline, time.monotonic() + 0.2)
+        finally:
+            ours.close()  # which ends the program
+            process.wait(5)
 
 
 # What the attacker's shell does: take hold of the init's executable while it waits, and write to it once it may.

@@ -44,7 +44,8 @@ def test_no_hot_verb_imports_what_is_slow(
     ]
     for verb in life:
         modules = imported(front_door, *verb)
-        assert "pyoci_systemd.main" in modules
+        # the archive makes its modules without the import system
+        assert ("pyoci_systemd.main" in modules) == (front_door.suffix == ".py")
         assert modules & TOO_SLOW_TO_IMPORT == set(), verb[0]
     bundle.args("true")
     assert imported(front_door, "run", "--bundle", bundle.path, container_id) & TOO_SLOW_TO_IMPORT == set()

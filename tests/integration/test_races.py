@@ -119,6 +119,7 @@ def test_of_many_that_start_one_wins(
         proof.unlink()
 
 
+@ours
 @pytest.mark.parametrize("state", ["created", "running", "stopped"])
 def test_all_that_delete_by_force_succeed(
     run: Run, start: Callable[..., Started], bundle: Bundle, container_id: str, state: str, wait_until: Wait
@@ -205,6 +206,7 @@ def test_kill_against_exit(run: Run, start: Callable[..., Started], bundle: Bund
         run("delete", "--force", container_id, check=True)
 
 
+@ours
 def test_state_and_list_against_everything(
     run: Run, start: Callable[..., Started], bundle: Bundle, container_id: str
 ) -> None:

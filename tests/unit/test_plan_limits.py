@@ -42,7 +42,7 @@ def test_memory_before_swap_and_no_file_twice() -> None:
     ))  # fmt: skip
     names = [name for name, _ in made]
     assert names.index("memory.max") < names.index("memory.swap.max")
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
 
 
 def test_no_resources() -> None:

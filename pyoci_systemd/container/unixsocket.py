@@ -1,0 +1,50 @@
+"""Unix sockets by paths of any length: sun_path holds 107 bytes, so they are named below a descriptor (unix(7))."""
+
+from __future__ import annotations
+
+import posix
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+from errno import ENAMETOOLONG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+LONGEST = 80  # bytes of a name: what a descriptor's directory leaves of sun_path
+
+
+def listen(path: str) -> socket:
+    """Return a socket that listens at `path`. Raises OSError."""
+
+    def wait_at(gate: socket, name: str) -> None:
+        gate.bind(name)
+        gate.listen(16)
+
+    return _at(path, wait_at)
+
+
+def connect(path: str, timeout: float) -> socket:
+    """Return a connection to whoever listens at `path`, with `timeout` seconds for each step. Raises OSError."""
+
+    def reach(peer: socket, name: str) -> None:
+        peer.settimeout(timeout)
+        peer.connect(name)
+
+    return _at(path, reach)
+
+
+def _at(path: str, use: Callable[[socket, str], None]) -> socket:
+    directory, _, name = path.rpartition("/")
+    if len(name.encode("utf-8", "surrogateescape")) > LONGEST:
+        raise OSError(ENAMETOOLONG, posix.strerror(ENAMETOOLONG))
+    fd = posix.open(directory or ("/" if path[:1] == "/" else "."), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        use(end, f"/proc/self/fd/{fd}/{name}")
+    except OSError:
+        end.close()
+        raise
+    finally:
+        posix.close(fd)
+    return end
