@@ -16,6 +16,10 @@ import os
 import subprocess
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
 PACKAGE = "pyoci_systemd"
 VERBS = ("create", "run", "start", "state", "kill", "delete", "list")
 SPEAKING = (f"{PACKAGE}.plan.ops",)
@@ -32,23 +36,26 @@ gc.disable()
 HOME = __file__.rpartition("/")[0]
 sys.path.insert(0, HOME)
 
-def load(code, names):
-    for name in names:
-        package, offset, size = INDEX[name]
-        path = HOME + "/" + name.replace(".", "/")
+def load(verb):
+    names, offset, size = SEGMENTS[verb]
+    for name, body in zip(names, marshal.loads(posix.pread(code, size, offset))):
         parent, _, child = name.rpartition(".")
         module = sys.modules[name] = type(sys)(name)
-        module.__file__ = path + ("/__init__.py" if package else ".py")
-        module.__package__ = name if package else parent
-        if package:
+        path = HOME + "/" + name.replace(".", "/")
+        if name in PACKAGES:
             module.__path__ = [path]
+        module.__file__ = path + ("/__init__.py" if name in PACKAGES else ".py")
+        module.__package__ = name if name in PACKAGES else parent
         if parent:
             setattr(sys.modules[parent], child, module)
-        exec(marshal.loads(posix.pread(code, size, offset)), module.__dict__)
+        exec(body, module.__dict__)
 
 code = posix.open(__file__[:-3] + "code", posix.O_RDONLY | posix.O_CLOEXEC)
-load(code, ORDER["main"])
-load(code, next((ORDER[word] for word in sys.argv[3:] if word in ORDER), ()))
+load(None)
+for word in sys.argv[3:]:
+    if word in SEGMENTS:
+        load(word)
+        break
 posix.close(code)
 """
 START = "sys.modules['pyoci_systemd.main'].launched()\n"
@@ -63,7 +70,7 @@ def order(*modules: str) -> list[str]:
     return [name for name in names if name.split(".")[0] == PACKAGE]
 
 
-def compiled(name: str) -> bytes:
+def compiled(name: str) -> CodeType:
     """Return the code of a module. What `from __future__` does to it is said to the compiler: 0.1 ms for an import."""
     file = importlib.import_module(name).__file__
     assert file
@@ -75,25 +82,29 @@ def compiled(name: str) -> bytes:
     optimize = 1 if name in SPEAKING else 2
     # named as below the library's directory: where it is being built is nobody's business
     place = file[file.rindex(f"/{PACKAGE}/") + 1 :]
-    return marshal.dumps(compile(tree, place, "exec", flags=flags, dont_inherit=True, optimize=optimize))
+    code: CodeType = compile(tree, place, "exec", flags=flags, dont_inherit=True, optimize=optimize)
+    return code
 
 
 def write(directory: str) -> None:
     """Write the archive into `directory`, under the name by which this interpreter's executable is known."""
-    orders = {"main": order("main")}
+    first = order("main")
+    orders: dict[str | None, list[str]] = {None: first}
     for verb in VERBS:
-        orders[verb] = [name for name in order("main", f"container.{verb}") if name not in orders["main"]]
-    index, blob = {}, b""
-    for name in sorted(set().union(*orders.values())):
-        code = compiled(name)
-        index[name] = (hasattr(sys.modules[name], "__path__"), len(blob), len(code))
-        blob += code
-    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    replace(f"{directory}/{name}.code", blob)
-    source = f"INDEX = {index!r}\nORDER = {orders!r}\n{LOADER}{START}"
-    script = marshal.dumps(compile(source, f"{name}.pyc", "exec", dont_inherit=True))
+        orders[verb] = [name for name in order("main", f"container.{verb}") if name not in first]
+    segments, blob = {}, b""
+    for verb, names in orders.items():
+        # a whole segment is one object: what its modules have in common is read once
+        codes = marshal.dumps(tuple(compiled(name) for name in names))
+        segments[verb] = (tuple(names), len(blob), len(codes))
+        blob += codes
+    packages = {name for names in orders.values() for name in names if hasattr(sys.modules[name], "__path__")}
+    interpreter = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    replace(f"{directory}/{interpreter}.code", blob)
+    source = f"SEGMENTS = {segments!r}\nPACKAGES = {packages!r}\n{LOADER}{START}"
+    script = marshal.dumps(compile(source, f"{interpreter}.pyc", "exec", dont_inherit=True))
     # checked by its magic number alone (PEP 552)
-    replace(f"{directory}/{name}.pyc", importlib.util.MAGIC_NUMBER + bytes(12) + script)
+    replace(f"{directory}/{interpreter}.pyc", importlib.util.MAGIC_NUMBER + bytes(12) + script)
 
 
 def replace(path: str, data: bytes) -> None:

@@ -51,3 +51,15 @@ def quoted(string: str) -> str:
         from json.encoder import encode_basestring
     cut = string if len(string) <= 64 else string[:61] + "..."
     return encode_basestring(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")
+
+
+def failure(complaint: str, reason: str) -> str:
+    """Return the error line for a step of the init; `reason` is the errno's text.
+
+    What concerns the executable has the exact words that clients look for, which are lower case throughout.
+    """
+    if not complaint.startswith("exec: "):
+        return f"{complaint}: {reason}"
+    if reason == "Permission denied":
+        complaint = complaint.partition(": stat ")[0]
+    return f"{complaint}: {reason[0].lower()}{reason[1:]}"

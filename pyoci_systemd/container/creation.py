@@ -18,14 +18,14 @@ from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, kernelfs, log
 from ..cgroup import tree
-from ..errors import BusError, Error, because
+from ..errors import BusError, Error, because, failure
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
 from ..plan import device_filter, limits
 from ..plan import plan as planning
 from ..plan.facts import Request
-from ..plan.ops import AwaitStart, failure
-from ..plan.properties import marker
+from ..plan.marker import marker
+from ..plan.ops import AwaitStart
 from ..plan.rootfs import SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
@@ -145,11 +145,12 @@ class Creation:
         self.known = self._intent()
         self.container.write(self.known)
         self.container.write_file(CONFIG, self.text)
-        if self.made.unit:
-            self._bus = scope.connect()
         if self.wait_for_start:
             self._start = self._listen()
         self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, self._start)
+        if self.made.unit:
+            # only now: it takes the bus as long to wake up as the init to make its namespaces
+            self._bus = scope.connect()
         self._await_pid()
         self._place()
         self.init.let_through()
@@ -285,7 +286,7 @@ class Creation:
             self.init.abandon()
         try:
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request))
+                scope.clear(self.made.unit, marker(self.request.state_dir))
             if self.known.cgroup and not self.made.unit:
                 tree.remove(self.known.cgroup, monotonic() + 5)
         except (Error, AttributeError) as error:

@@ -7,16 +7,16 @@ from time import monotonic
 
 from ..cgroup import tree
 from ..errors import Error, NotFound
-from ..plan.facts import Request
-from ..plan.properties import marker
-from . import identity, process, scope
+from ..plan.marker import marker
+from . import identity, process
 from .matching import matching
-from .store import Container, Known, boot_id
+from .store import Container, Known, boot_id, exists
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
 
+LINGER = "org.systemd.property.CollectMode"
 DEADLINE = 10.0  # seconds for a killed process to go
 
 
@@ -83,10 +83,14 @@ def _clear(container: Container, known: Known) -> None:
     """Remove the scope, or the cgroup that we made. Raises Error."""
     if known.boot_id != boot_id():
         return
+    deadline = monotonic() + DEADLINE
     if known.unit:
-        request = Request(id=known.id, bundle=known.bundle, state_dir=container.absolute())
-        scope.clear(known.unit, marker(request))
+        lingers = LINGER in known.annotations
+        # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
+        if not known.cgroup or lingers or exists(known.cgroup.rpartition("/")[0]):
+            from . import scope  # 1 ms of bus client that a container which has ended by itself needs no more
+
+            scope.clear(known.unit, marker(container.absolute()), lingers)
     elif known.cgroup:
-        deadline = monotonic() + DEADLINE
         tree.wait_empty(known.cgroup, deadline)
         tree.remove(known.cgroup, deadline)

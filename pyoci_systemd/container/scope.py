@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from .. import log
-from ..errors import Error
+from ..errors import BusError, Error
 from ..settings import environ
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
@@ -48,13 +48,20 @@ def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
     return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]
 
 
-def clear(unit: str, mark: str) -> None:
-    """Stop the scope and let systemd forget it, if there is one and it is ours. Raises BusError."""
+def clear(unit: str, mark: str, lingers: bool = False) -> None:
+    """Stop the scope and let systemd forget it, if there is one and it is ours. Raises BusError.
+
+    `lingers`: it may stay as failed. Otherwise its CollectMode lets it go with the stop.
+    """
     deadline = monotonic() + CLEAR_DEADLINE
     with connect() as bus:
         if not is_ours(bus, unit, mark, deadline):
             return
         try:
             manager.stop_unit(bus, unit, deadline=deadline)
+        except BusError:
+            lingers = True
+            raise
         finally:
-            manager.reset_failed_unit(bus, unit, deadline=deadline)
+            if lingers:
+                manager.reset_failed_unit(bus, unit, deadline=deadline)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posix
 
-from ..errors import Error, because
+from ..errors import Error, because, failure
 from ..init.dialogue import ERROR, GATE, PATIENCE, Init
-from ..plan.ops import failure
 from . import identity, unixsocket
 from .store import START, Container
 

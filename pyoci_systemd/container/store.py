@@ -129,10 +129,10 @@ class Container:
             text = f"container `{self.id}`: `{self.path}/{STATE}` is damaged"
             raise Error(text, hint="`delete --force` removes it") from None
         except Error:
-            if _exists(f"{self.path}/{STATE}"):
+            if exists(f"{self.path}/{STATE}"):
                 raise
         # no state yet: a create was killed at its very beginning, or is just there
-        if not _exists(self.path):
+        if not exists(self.path):
             raise self.not_found()
         return Known(self.id, "", "", "", "", "", annotations={})
 
@@ -161,7 +161,7 @@ class Container:
             return "stopped"
         if known.cgroup and event(known.cgroup, "frozen"):
             return "paused"
-        return "created" if _exists(f"{self.path}/{START}") else "running"
+        return "created" if exists(f"{self.path}/{START}") else "running"
 
     # -- the end
 
@@ -204,7 +204,8 @@ def remove_file(path: str) -> None:
         return
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Is there anything at `path`, a dangling link included."""
     try:
         posix.lstat(path)
     except OSError:

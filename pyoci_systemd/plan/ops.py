@@ -51,18 +51,6 @@ class Op(Record):
 TABLE: list[type[Op]] = []
 
 
-def failure(complaint: str, reason: str) -> str:
-    """Return the error line of an op; `reason` is the errno's text.
-
-    What concerns the executable has the exact words that clients look for, which are lower case throughout.
-    """
-    if not complaint.startswith("exec: "):
-        return f"{complaint}: {reason}"
-    if reason == "Permission denied":
-        complaint = complaint.partition(": stat ")[0]
-    return f"{complaint}: {reason[0].lower()}{reason[1:]}"
-
-
 # -- namespaces: performed by the first process, in the runtime's own namespaces
 
 

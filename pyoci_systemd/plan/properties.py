@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import SpecError
 from . import overrides, resources, rootfs
 from .facts import Request
+from .marker import PLAIN, marker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,14 +13,12 @@ if TYPE_CHECKING:
 
     Property = tuple[str, str, object]
 
-# systemd.unit(5): letters, digits and these; everything else is escaped
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.")
 MAX_UNIT_NAME = 255
 
 
 def escape(text: str) -> str:
     r"""Return `text` as part of a unit name: `\xNN` for what is not allowed there (systemd-escape(1))."""
-    return "".join(c if c in _PLAIN else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
+    return "".join(c if c in PLAIN else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
 
 
 def manager(config: Config, asked: str) -> str:
@@ -73,11 +72,6 @@ def description(config: Config, request: Request) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def marker(request: Request) -> str:
-    """Return the Documentation= entry by which a unit is known to be this container's, of this state root."""
-    return "file:" + "".join(c if c in _PLAIN or c in "/+" else "%" + f"{ord(c):02X}" for c in request.state_dir)
-
-
 def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[Property, ...]:
     """Return the scope's properties, in order.
 
@@ -92,7 +86,7 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
     return (
         *(entry for entry in own if entry[0] not in named),
         *asked,
-        ("Documentation", "as", ["man:pyoci(1)", marker(request)]),
+        ("Documentation", "as", ["man:pyoci(1)", marker(request.state_dir)]),
         ("SourcePath", "s", path),
         *([("Slice", "s", parent)] if parent else []),
         ("Delegate", "b", True),

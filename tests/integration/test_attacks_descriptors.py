@@ -26,7 +26,7 @@ from tests.integration.conftest import Bundle, Run
 
 QUICK = "--cgroup-manager=disabled"
 # of a shell, seen by a child of its: the shell holds nothing open that it was not given
-DESCRIPTORS = "ls /proc/1/fd"
+DESCRIPTORS = "ls /proc/1/fd; true"
 # a container's own /proc/self/fd/N, for as many N as a runtime ever had open
 NUMBERS = range(65)
 
@@ -48,7 +48,7 @@ def test_only_what_is_kept_reaches_the_program(
 
 def test_more_is_kept_than_is_there(runtime: str, bundle: Bundle, container_id: str, tmp_path: pathlib.Path) -> None:
     # what the init opens for itself must not pass for something to be kept
-    lean(bundle).sh("for fd in $(ls /proc/1/fd); do readlink /proc/1/fd/$fd; done | tail -n +4")
+    lean(bundle).sh("for fd in $(ls /proc/1/fd); do readlink /proc/1/fd/$fd; done | tail -n +4; true")
     run = [runtime, QUICK, "run", "--preserve-fds", "20", "--bundle", bundle.path, container_id]
     done = output_of(*leaking(*run, source=tmp_path, first=3, last=4))
     assert done.stdout.splitlines() in ([], 2 * [str(tmp_path)])
@@ -90,19 +90,23 @@ def test_no_descriptor_is_a_working_directory(
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_signals_are_as_they_are_by_default(runtime: str, bundle: Bundle, container_id: str) -> None:
-    lean(bundle).args("grep", "^Sig[BIC]", "/proc/self/status")
+@pytest.mark.parametrize("ignored", ["all but SIGCHLD", "SIGCHLD"])
+def test_signals_are_as_they_are_by_default(runtime: str, bundle: Bundle, container_id: str, ignored: str) -> None:
+    if ignored == "SIGCHLD" and os.path.basename(runtime) == "crun":
+        pytest.skip("crun waits for ever for children that the kernel has collected")
+    lean(bundle).args("grep", "^Sig[BI]", "/proc/self/status")
     script = (
         "import os, signal, sys\n"
-        "for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:\n"
+        "all = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}\n"
+        "for number in [signal.SIGCHLD] if sys.argv[1] == 'SIGCHLD' else all:\n"
         "    signal.signal(number, signal.SIG_IGN)\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
-        "os.execv(sys.argv[1], sys.argv[1:])\n"
+        "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
-    command = [sys.executable, "-c", script, runtime, QUICK, "run", "--bundle", bundle.path, container_id]
+    command = [sys.executable, "-c", script, ignored, runtime, QUICK, "run", "--bundle", bundle.path, container_id]
     done = output_of(*command)
-    sets = dict(line.split(":\t") for line in done.stdout.splitlines())
-    assert sets == {"SigBlk": "0" * 16, "SigIgn": "0" * 16, "SigCgt": sets["SigCgt"]}
+    assert done.returncode == 0, done
+    assert dict(line.split(":\t") for line in done.stdout.splitlines()) == {"SigBlk": "0" * 16, "SigIgn": "0" * 16}
 
 
 # What the runtime makes, and the mode it has whatever the umask of who calls.

@@ -493,6 +493,7 @@ DAMAGED: dict[str, Callable[[str], str]] = {
     "other JSON": lambda text: "[]",
     "a string": lambda text: '"state"',
     "unknown member": with_member("surprise", 1),
+    "an object": lambda text: "{}",
     "no pid": with_member("pid", None),
     "pid in words": with_member("pid", "one"),
     "start time in words": with_member("start_time", "today"),
@@ -530,16 +531,23 @@ def test_a_damaged_state_is_told_and_cleared(
     assert not left, "the container of a damaged state still runs"
 
 
-@pytest.mark.parametrize("text", ["{", '{"id": 1}', "", "[]"])
+@pytest.mark.parametrize("text", ["{", '{"id": 1}', "", "[]", '{"pid": "one"}'])
 def test_one_damaged_state_does_not_hide_the_others(run: Run, bundle: Bundle, container_id: str, text: str) -> None:
     bundle.args("sleep", "1000")
     run("create", "--bundle", bundle.path, container_id, check=True)
-    (ROOT / "damaged").mkdir(mode=0o700)
-    (ROOT / "damaged/state.json").write_text(text)
-    listed = run("list")
-    assert (listed.returncode, listed.stderr) == (0, "")
-    assert container_id in listed.stdout and "damaged" not in listed.stdout
-    clear(run, "damaged")
+    sound = json.loads((ROOT / container_id / "state.json").read_text())
+    damaged = ROOT / f"{container_id}-damaged"
+    damaged.mkdir(mode=0o700)
+    try:
+        (damaged / "state.json").write_text(json.dumps({**sound, **json.loads(text)}) if "pid" in text else text)
+        listed = run("list", "--quiet", check=True)
+        assert listed.stdout.split() == [container_id, damaged.name]
+        listed = run("list")
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert container_id in listed.stdout and damaged.name not in listed.stdout
+        clear(run, damaged.name)
+    finally:
+        shutil.rmtree(damaged, ignore_errors=True)
     clear(run, container_id)
 
 
