@@ -93,10 +93,10 @@ def write(directory: str) -> None:
     for verb in VERBS:
         orders[verb] = [name for name in order("main", f"container.{verb}") if name not in first]
     segments, blob = {}, b""
-    for verb, names in orders.items():
+    for entry, names in orders.items():
         # a whole segment is one object: what its modules have in common is read once
         codes = marshal.dumps(tuple(compiled(name) for name in names))
-        segments[verb] = (tuple(names), len(blob), len(codes))
+        segments[entry] = (tuple(names), len(blob), len(codes))
         blob += codes
     packages = {name for names in orders.values() for name in names if hasattr(sys.modules[name], "__path__")}
     interpreter = f"python{sys.version_info[0]}.{sys.version_info[1]}"

@@ -52,6 +52,8 @@ class Creation:
     """One container on its way."""
 
     def __init__(self, settings: Settings, options: Options, wait_for_start: bool) -> None:
+        # ours, not the caller's, decides who may read what we write; the init and the container have their own
+        posix.umask(0o022)
         self.settings = settings
         self.options = options
         self.wait_for_start = wait_for_start
@@ -112,6 +114,9 @@ class Creation:
             raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
+        if tree.event(self._own_cgroup(), "populated"):
+            # it would be killed with the container
+            raise Error(f"cgroup `{self._own_cgroup()}` is in use")
         console.check(self.config, self.options, self.wait_for_start or self.options.detach)
         if self.request.preserve_fds > MAX_PRESERVED:
             raise Error(f"--preserve-fds: more than {MAX_PRESERVED} file descriptors")
@@ -163,9 +168,14 @@ class Creation:
         except OSError as error:
             raise because(f"cannot make `{path}`", error) from None
 
+    def _own_cgroup(self) -> str:
+        """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
+        if self.made.manager != "cgroupfs":
+            return ""
+        return f"{tree.ROOT}/{self.made.cgroups_path.strip('/') or self.options.id}"
+
     def _intent(self) -> Known:
         made = self.made
-        cgroup = f"{tree.ROOT}/{made.cgroups_path.strip('/') or self.options.id}"
         return Known(
             id=self.options.id,
             bundle=self.request.bundle,
@@ -174,7 +184,7 @@ class Creation:
             owner=owner(),
             manager=made.manager,
             unit=made.unit,
-            cgroup=cgroup if made.manager == "cgroupfs" else "",
+            cgroup=self._own_cgroup(),
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
         )

@@ -4,8 +4,9 @@ A name is resolved as if the root filesystem were all there is (chroot(2)): a li
 
 Seen red, each with the walk below the root filesystem not confined to it (no RESOLVE_IN_ROOT), if nothing else is said:
     a mount lands inside            the mount missed, or places for mounts were made on the host
-    /dev is a link                  nodes were made on the host
-    a name of the runtime's own is a link    the same
+    a mount does not go by way of proc       it went to the host
+    /dev is a link                  nodes were made on the host; crun 1.21 makes them there too
+    a device is a link              mode and owner given to a device by its name, whatever stood there
     a masked path lies behind a link         the file could be read
     /proc or /sys is a link         links followed for proc and sysfs as for any other mount
 """
@@ -107,18 +108,15 @@ def test_dev_is_a_link(
     assert done.returncode == 0 or done.stdout == ""
 
 
-OWN_NAMES = ["dev/fd", "dev/ptmx", "dev/core", "dev/stdin", "dev/null", "dev/tty", "dev/mine", "dev/shm", "dev/pts"]
-
-
-@pytest.mark.parametrize("name", OWN_NAMES)
-@pytest.mark.parametrize("leads_to", ["file", "directory", "directory/new"])
-def test_a_name_of_the_runtimes_own_is_a_link(
+@pytest.mark.parametrize("name", ["dev/null", "dev/tty", "dev/mine"])
+@pytest.mark.parametrize("leads_to", ["file", "directory"])
+def test_a_device_is_a_link(
     run: Run, bundle: Bundle, container_id: str, outside: Outside, name: str, leads_to: str
 ) -> None:
     replace(bundle.rootfs / name, outside.path / leads_to)
     lean(bundle)
     without_mount(bundle, "/dev")
-    bundle.config["linux"]["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3}]
+    bundle.config["linux"]["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "uid": 1000}]
     bundle.args("true")
     run(QUICK, "run", "--bundle", bundle.path, container_id)
     outside.assert_untouched()
@@ -141,7 +139,7 @@ def test_a_masked_path_lies_behind_a_link(
 
 
 @pytest.mark.parametrize("name", ["proc", "sys"])
-@pytest.mark.parametrize("pointer", ["fake", "/fake", "/", "../fake", "nothing", "/nothing/at/all", "/proc/self", "{}"])
+@pytest.mark.parametrize("pointer", ["fake", "/fake", "/", "../fake", "nothing", "/nothing/at/all", "{}"])
 def test_proc_or_sys_is_a_link(
     run: Run, bundle: Bundle, container_id: str, outside: Outside, name: str, pointer: str
 ) -> None:
