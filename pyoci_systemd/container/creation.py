@@ -18,6 +18,7 @@ from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, kernelfs, log
 from ..cgroup import tree
+from ..cgroup.events import event
 from ..errors import BusError, Error, because, failure
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
@@ -114,9 +115,10 @@ class Creation:
             raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
-        if tree.event(self._own_cgroup(), "populated"):
-            # it would be killed with the container
-            raise Error(f"cgroup `{self._own_cgroup()}` is in use")
+        cgroup = self._own_cgroup()
+        if cgroup and event(cgroup, "populated"):
+            # who lives in it would be killed with the container
+            raise Error(f"cgroup `{cgroup}` is in use")
         console.check(self.config, self.options, self.wait_for_start or self.options.detach)
         if self.request.preserve_fds > MAX_PRESERVED:
             raise Error(f"--preserve-fds: more than {MAX_PRESERVED} file descriptors")
