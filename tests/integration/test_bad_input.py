@@ -1,6 +1,7 @@
 """What is refused: one line that names the culprit, exit status 1 (2 for a command line that is wrong), and no trace.
 
-Almost every row is run with a JSON log, in which clients must find exactly one line, the one of standard error. Units, cgroups, mounts, processes and state are watched by the leak check of each test, the bundle here.
+Almost every row is run with a JSON log, in which clients must find exactly one line: the one of standard error. Units,
+cgroups, mounts, processes and state are watched by the leak check of each test, the bundle here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tests.unit.bad_configs import CASES, drop, put
 from tests.unit.bad_documents import Bad
 
 pytestmark = pytest.mark.skipif(
-    pathlib.Path(os.environ.get("RUNTIME") or "pyoci").name != "pyoci", reason="what is refused, and the words, are ours"
+    pathlib.Path(os.environ.get("RUNTIME") or "pyoci").name != "pyoci",
+    reason="what is refused, and the words, are ours",
 )
 
 SECONDS = 0.2
@@ -80,7 +82,7 @@ def one_line(done: subprocess.CompletedProcess[str], status: int) -> str:
     return line
 
 
-def named(rows: tuple[Any, ...]) -> Any:
+def named(rows: tuple[Any, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=lambda row: row.name.replace(" ", "-"))
 
 
@@ -353,12 +355,22 @@ ASKED = (
     Asked("no PATH", also(args("true"), config("process.env", ["PATH="])), 'exec: "true": stat true: no such file'),
     Asked("cwd is a file", config("process.cwd", "/etc/passwd"), f"`/etc/passwd`: {NO_DIRECTORY}"),
     Asked("cwd below a file", config("process.cwd", "/etc/passwd/x"), f"`/etc/passwd/x`: {NO_DIRECTORY}"),
-    Asked("missing bind source", mount(destination="/mnt", source="/nope", **BIND), f"bind `/nope` to `/mnt`: {NO_ENTRY}"),
-    Asked("missing relative source", mount(destination="/mnt", source="nope", **BIND), f"/bundle/nope` to `/mnt`: {NO_ENTRY}"),
+    Asked(
+        "missing bind source", mount(destination="/mnt", source="/nope", **BIND), f"bind `/nope` to `/mnt`: {NO_ENTRY}"
+    ),
+    Asked(
+        "missing relative source",
+        mount(destination="/mnt", source="nope", **BIND),
+        f"/bundle/nope` to `/mnt`: {NO_ENTRY}",
+    ),
     Asked("file on a directory", mount(destination="/etc", source="/etc/hostname", **BIND), "`/etc`: "),
     Asked("directory on a file", mount(destination="/etc/passwd", source="/etc", **BIND), "`/etc/passwd`: "),
     Asked("mount below a file", mount(destination="/etc/passwd/x", source="/etc", **BIND), "`/etc/passwd/x`: "),
-    Asked("unknown filesystem", mount(destination="/mnt", type="nofs", source="x"), "mount nofs `x` on `/mnt`: No such device"),
+    Asked(
+        "unknown filesystem",
+        mount(destination="/mnt", type="nofs", source="x"),
+        "mount nofs `x` on `/mnt`: No such device",
+    ),
     Asked(
         "unknown mount option",
         mount(destination="/mnt", type="tmpfs", source="tmpfs", options=["sise=1m"]),
@@ -397,7 +409,9 @@ ASKED = (
     Asked("AppArmor", config("process.apparmorProfile", "x"), "process.apparmorProfile is not supported yet"),
     Asked("SELinux", config("process.selinuxLabel", "x"), "process.selinuxLabel is not supported yet"),
     Asked("no such slice", config("linux.cgroupsPath", "machine:x:y"), "`machine` is not the name of a slice"),
-    Asked("slice with dashes", config("linux.cgroupsPath", "a--b.slice:x:y"), "`a--b.slice` is not the name of a slice"),
+    Asked(
+        "slice with dashes", config("linux.cgroupsPath", "a--b.slice:x:y"), "`a--b.slice` is not the name of a slice"
+    ),
     Asked("slice that begins with a dash", config("linux.cgroupsPath", "-a.slice:x:y"), "-a.slice"),
     Asked("slice of a slice", config("linux.cgroupsPath", "a/b.slice:x:y"), "is neither a path nor"),
     Asked("scope without a name", config("linux.cgroupsPath", "system.slice::"), "linux.cgroupsPath"),
@@ -663,7 +677,12 @@ def test_a_root_of_others_is_refused(
 
 @pytest.mark.parametrize(
     ("address", "says"),
-    [("unix:path=/nope", "/nope"), ("unix:path=/etc/passwd", "/etc/passwd"), ("tcp:host=localhost", "tcp"), ("x", "`x`")],
+    [
+        ("unix:path=/nope", "/nope"),
+        ("unix:path=/etc/passwd", "/etc/passwd"),
+        ("tcp:host=localhost", "tcp"),
+        ("x", "`x`"),
+    ],
     ids=["missing", "file", "tcp", "nonsense"],
 )
 def test_a_bus_that_is_not_there_is_named(
@@ -708,9 +727,7 @@ def test_a_container_without_process_cannot_be_started(
 
 
 @pytest.mark.parametrize("verb", ["list", "features", "state", "plan"])
-def test_output_that_is_lost_is_an_error(
-    run: Run, runtime: str, bundle: Bundle, container_id: str, verb: str
-) -> None:
+def test_output_that_is_lost_is_an_error(run: Run, runtime: str, bundle: Bundle, container_id: str, verb: str) -> None:
     if verb == "state":
         run("create", "--bundle", bundle.path, container_id, check=True)
     words = {"state": [container_id], "plan": [str(bundle.path)]}.get(verb, [])

@@ -37,7 +37,7 @@ class Started:
     """A command that runs; its output goes to a file, which no container holds open."""
 
     def __init__(self, runtime: str, *args: str | os.PathLike[str]) -> None:
-        self.output = open(os.memfd_create("output"), "w+")  # noqa: SIM115
+        self.output = open(os.memfd_create("output"), "w+")
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [runtime, *args], stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, text=True
@@ -85,7 +85,13 @@ def test_of_many_that_create_one_wins(
     run: Run, start: Callable[..., Started], bundle: Bundle, container_id: str, verb: str
 ) -> None:
     bundle.args("sleep", "1000")
-    words = [verb, *(["--detach"] if verb == "run" else []), "--bundle", bundle.path, container_id]
+    words: list[str | os.PathLike[str]] = [
+        verb,
+        *(["--detach"] if verb == "run" else []),
+        "--bundle",
+        bundle.path,
+        container_id,
+    ]
     for _ in range(2):
         ends = together(start, 16, *words)
         losers = [end for end in ends if end.status != 0]

@@ -1,0 +1,238 @@
+"""The op table: each op says itself, and what goes over the wire is what a reader of init.c's format gets back."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyoci_systemd.errors import failure
+from pyoci_systemd.init.wire import encode
+from pyoci_systemd.plan import ops, words
+from pyoci_systemd.plan.header import header
+from pyoci_systemd.plan.ops import TABLE, Op
+
+INIT = Path(ops.__file__).parents[1] / "init"
+SAMPLES = {"int": 1, "str": "text", "bytes": b"\1\0\0\0\2\0\0\0", "list[str]": ["one", "two"]}
+# fields whose numbers have names, or whose values a sentence can say only when they are right
+SPECIAL = {
+    "namespace": 0x20000000, "namespaces": 0x20020000, "propagation": 1 << 19, "mode": 0o020666, "gate": 1, "resource": 7,
+}  # fmt: skip
+
+
+def sample(kind: type[Op], **changes: Any) -> Op:
+    notes = kind.__annotations__
+    values = {field: SPECIAL.get(field, SAMPLES[notes[field]]) for field in kind.fields}
+    return kind(**{**values, **changes})
+
+
+def decode(message: bytes) -> list[tuple[str, list[Any]]]:
+    """Read a message as init.c does: numbers of 8 bytes, texts with length and NUL, blobs, vectors with count and size."""
+    at = 0
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        assert at + size <= len(message)
+        at += size
+        return message[at - size : at]
+
+    def word() -> int:
+        return int(struct.unpack("=I", take(4))[0])
+
+    count, size = word(), word()
+    assert len(message) == 8 + size
+    result = []
+    for _ in range(count):
+        kind = TABLE[word()]
+        values: list[Any] = []
+        for letter in kind.signature:
+            if letter == "i":
+                values.append(struct.unpack("=q", take(8))[0])
+            elif letter == "b":
+                values.append(take(word()))
+            elif letter == "s":
+                text = take(word() + 1)
+                assert text[-1] == 0
+                values.append(text[:-1])
+            else:
+                items, length = word(), word()
+                parts = take(length).split(b"\0")
+                assert parts.pop() == b""
+                assert len(parts) == items
+                values.append(parts)
+        result.append((kind.name, values))
+    assert at == len(message)
+    return result
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.name)
+def test_each_op_says_itself(kind: type[Op]) -> None:
+    op = sample(kind)
+    sentence = op.describe()
+    assert sentence.isprintable()
+    assert sentence[0].islower()
+    assert not sentence.endswith(".")
+    assert not re.search(r"[{}<>]|None|\bTrue\b|  ", sentence)
+    assert sentence.count("`") % 2 == 0
+    assert op.complaint().isprintable()
+
+
+# what each op that has fields says of them: here every field must be heard of
+FIELDS = [(kind, field) for kind in TABLE for field in kind.fields]
+UNSAID = {
+    # numbers that another field says, or that nobody reads
+    ("mknod", "uid"), ("mknod", "gid"), ("user", "keep_groups"), ("seccomp", "flags"), ("chdir", "last"),
+    ("find_executable", "path"), ("execute", "env"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS, ids=lambda value: value if isinstance(value, str) else value.name)
+def test_no_field_is_passed_over(kind: type[Op], field: str) -> None:
+    """Two ops that do different things read differently: the dry run and the error are all that a person sees."""
+    other: dict[str, Any] = {"int": 2, "str": "other", "bytes": b"\3\0\0\0", "list[str]": ["three"]}
+    changed = {
+        "namespace": 0x40000000, "namespaces": 0x40000000, "propagation": 1 << 20, "mode": 0o060600, "gate": 0, "resource": 4,
+        "recursive": 0,
+    }.get(field, other[kind.__annotations__[field]])  # fmt: skip
+    if (kind.name, field) not in UNSAID:
+        assert sample(kind).describe() != sample(kind, **{field: changed}).describe()
+
+
+@pytest.mark.parametrize(("op", "sentence"), [
+    (ops.Mount("proc", "proc", "/proc", [], 1, 14, 0, 0, 0, 0), "mount proc `proc` on `/proc` (nosuid, nodev, noexec)"),
+    (ops.Mount("tmpfs", "shm", "/dev/shm", ["mode=1777", "size=64k"], 0, 2, 0, 0, 0, 0),
+     "mount tmpfs `shm` on `/dev/shm` (nosuid) with mode=1777, size=64k"),
+    (ops.Bind("/a", "/b", 0, 0, 1, 0, 0, 0, 0), "bind `/a` to `/b` (ro)"),
+    (ops.Mknod("/dev/null", 0o020666, 1, 3, 0, 0), "make the device `/dev/null` (character device 0666 1:3)"),
+    (ops.Rlimit(7, 1024, 2**64 - 1), "limit RLIMIT_NOFILE to 1024 (hard unlimited)"),
+    (ops.Umask(0o22), "set the umask 0022"),
+    (ops.User(1, 2, b"\3\0\0\0\4\0\0\0", 0), "become user 1, group 2, additional groups 3, 4"),
+    (ops.Propagation(1 << 19 | 1 << 14), "make `/` rslave"),
+    (ops.Bounding((1 << 41) - 1), "drop every capability outside the bounding set all"),
+    (ops.Clone(0x20020000), "start the container's first process in new namespaces (mount, pid)"),
+    (ops.Await(0), "wait until the scope stands"),
+    (ops.Seccomp(bytes(80), 0), "filter system calls with a program of 10 instructions"),
+])  # fmt: skip
+def test_sentence(op: Op, sentence: str) -> None:
+    assert op.describe() == sentence
+
+
+def test_every_bit_is_said() -> None:
+    assert words.flags(0x1 | 0x400000, words.ATTRIBUTES) == "ro, 0x400000"
+
+
+@pytest.mark.parametrize(("op", "reason", "line"), [
+    (ops.FindExecutable("X", "/bin"), "No such file or directory", 'exec: "X": stat X: no such file or directory'),
+    (ops.FindExecutable("X", "/bin"), "Permission denied", 'exec: "X": permission denied'),
+    (ops.Execute(["X", "y"], []), "Permission denied", 'exec: "X": permission denied'),
+    (ops.Execute(["X"], []), "Exec format error", 'exec: "X": exec format error'),
+    (ops.FindExecutable("a: stat b", "/bin"), "Permission denied", 'exec: "a: stat b": permission denied'),
+    (ops.PivotRoot(), "Invalid argument", "change root: Invalid argument"),
+    (ops.Chdir("/x", 1), "No such file or directory", "change to the working directory `/x`: No such file or directory"),
+])  # fmt: skip
+def test_failure(op: Op, reason: str, line: str) -> None:
+    assert failure(op.complaint(), reason) == line
+
+
+# -- the table
+
+
+def test_codes_are_places_in_the_table_and_names_are_unique() -> None:
+    assert [kind.code for kind in TABLE] == list(range(len(TABLE)))
+    assert len({kind.name for kind in TABLE}) == len(TABLE)
+
+
+def test_signatures() -> None:
+    letters = {"int": "i", "str": "s", "bytes": "b", "list[str]": "v"}
+    for kind in TABLE:
+        assert kind.signature == "".join(letters[kind.__annotations__[field]] for field in kind.fields)
+        assert len(kind.signature) <= 10  # MAX_ARGS in init.h
+    assert ops.Mount.signature == "sssviiiiii"
+    assert ops.Execute.signature == "vv"
+
+
+def test_header_is_the_table() -> None:
+    found = re.findall(r'^\tOP\((\w+), "([isbv]*)"\) \\$', header(), re.MULTILINE)
+    assert found == [(kind.name, kind.signature) for kind in TABLE]
+
+
+def test_header_is_written_by_the_build(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pyoci_systemd.plan.header", str(tmp_path / "ops.h")]
+    subprocess.run(command, check=True, cwd=INIT.parents[1], timeout=20)
+    assert (tmp_path / "ops.h").read_text() == header()
+
+
+def test_each_op_is_played_by_one_function() -> None:
+    """And each uses no argument that it has not: `a[N]` with N below the length of its signature."""
+    source = "\n".join(path.read_text() for path in sorted(INIT.glob("*.c")))
+    bodies = dict(re.findall(r"^OP\((\w+)\)\n\{\n(.*?)^\}", source, re.MULTILINE | re.DOTALL))
+    assert set(bodies) == {kind.name for kind in TABLE}
+    for kind in TABLE:
+        used = [int(n) for n in re.findall(r"\ba\[(\d+)\]", bodies[kind.name])]
+        assert max(used, default=-1) < len(kind.signature), kind.name
+
+
+# -- the wire
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.name)
+def test_each_op_over_the_wire(kind: type[Op]) -> None:
+    def raw(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.encode()
+        return [raw(item) for item in value] if isinstance(value, list) else value
+
+    op = sample(kind)
+    assert decode(encode([op, op])) == [(kind.name, [raw(value) for value in op.values()])] * 2
+
+
+@pytest.mark.parametrize(("number", "read"), [
+    (0, 0), (-1, -1), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)),
+    (2**63, -(2**63)), (2**64 - 1, -1),  # unsigned ones, such as RLIM_INFINITY: the same 64 bits
+])  # fmt: skip
+def test_numbers(number: int, read: int) -> None:
+    assert decode(encode([ops.Umask(number)])) == [("umask", [read])]
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=40)
+@given(texts, st.binary(max_size=9), st.lists(texts, max_size=4), st.lists(texts, max_size=4))
+def test_round_trip(text: str, blob: bytes, argv: list[str], env: list[str]) -> None:
+    message = encode([ops.Hostname(text), ops.Seccomp(blob, 5), ops.Execute(argv, env), ops.PivotRoot()])
+    assert decode(message) == [
+        ("hostname", [text.encode()]),
+        ("seccomp", [blob, 5]),
+        ("execute", [[item.encode() for item in argv], [item.encode() for item in env]]),
+        ("pivot_root", []),
+    ]
+
+
+def test_bytes_that_are_no_utf_8_go_through() -> None:
+    name = b"\xff\xfe/caf\xc3\xa9".decode("utf-8", "surrogateescape")
+    assert decode(encode([ops.Rootfs(name)])) == [("rootfs", [b"\xff\xfe/caf\xc3\xa9"])]
+
+
+def test_empty_list() -> None:
+    assert encode([]) == bytes(8)
+    assert decode(encode([ops.Execute([], [])])) == [("execute", [[], []])]
+
+
+@pytest.mark.parametrize("op", [ops.Rootfs("a\0b"), ops.Rootfs("\0"), ops.Execute(["a\0b"], []), ops.Execute([], ["\0"])])
+def test_nul_in_a_text_is_refused(op: Op) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        encode([op])
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_number_of_more_than_64_bits_is_refused(number: int) -> None:
+    with pytest.raises((ValueError, struct.error)):
+        encode([ops.Umask(number)])
