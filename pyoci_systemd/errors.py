@@ -61,5 +61,7 @@ def failure(complaint: str, reason: str) -> str:
     if not complaint.startswith("exec: "):
         return f"{complaint}: {reason}"
     if reason == "Permission denied":
-        complaint = complaint.partition(": stat ")[0]
+        name = complaint[len(complaint) - (len(complaint) - len('exec: "": stat ')) // 2 :]
+        if complaint == f'exec: "{name}": stat {name}':
+            complaint = f'exec: "{name}"'
     return f"{complaint}: {reason[0].lower()}{reason[1:]}"

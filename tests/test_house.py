@@ -59,6 +59,7 @@ LONG_FILES = {
     "pyoci_systemd/spec/validator.py": "made by the build, read by nobody",
     "tests/unit/test_bus.py": "one table and one fake bus for a whole protocol",
     "tests/integration/test_bad_input.py": "one table",
+    "tests/integration/test_crashes.py": "one container's life and all that may cut it short",
 }
 LONG_FUNCTIONS: dict[str, str] = {}
 

@@ -120,6 +120,8 @@ class Creation:
             # who lives in it would be killed with the container
             raise Error(f"cgroup `{cgroup}` is in use")
         console.check(self.config, self.options, self.wait_for_start or self.options.detach)
+        if not self.wait_for_start and not self.config.get("process"):
+            raise Error("config.json: process is required to run something")
         if self.request.preserve_fds > MAX_PRESERVED:
             raise Error(f"--preserve-fds: more than {MAX_PRESERVED} file descriptors")
         rootfs = self.made.rootfs

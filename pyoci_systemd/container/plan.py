@@ -49,7 +49,7 @@ def as_text(made: Plan) -> str:
     lines += ["the init will"]
     lines += [f"    {op.describe()}" for op in made.ops]
     lines += [f"warning: {warning}" for warning in made.warnings]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def as_json(made: Plan) -> dict[str, object]:

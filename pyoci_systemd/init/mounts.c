@@ -53,22 +53,25 @@ static enum kind kind_of(int fd)
 	return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) ? DIRECTORY : REGULAR;
 }
 
+static int attach_at(int tree, int place)
+{
+	return place < 0 ? -1 : done(move_to(tree, place), place, -1);
+}
+
 /* Attach a detached mount to `target` below the root, making the place where it is missing. */
 static int attach(int tree, const char *target, int resolve)
 {
-	int place;
+	/* /proc and /sys reached through a link would put them where the image likes (CVE-2019-19921) */
+	uint64_t strict = resolve & NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0;
 
-	if (resolve & NO_SYMLINKS) {
-		/* /proc and /sys reached through a link would put them where the image likes (CVE-2019-19921) */
-		place = in_root(target, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
-		if (place < 0 && errno == ENOENT)
-			place = ensure(target, kind_of(tree));
-	} else if (resolve & TARGET_NOFOLLOW) {
-		place = in_root(target, O_PATH | O_NOFOLLOW, 0);
-	} else {
-		place = ensure(target, kind_of(tree));
+	if (!(resolve & (NO_SYMLINKS | TARGET_NOFOLLOW)))
+		return attach_at(tree, ensure(target, kind_of(tree)));
+	int place = in_root(target, O_PATH | O_NOFOLLOW, strict);
+	if (place < 0 && errno == ENOENT) {
+		done(0, ensure(target, kind_of(tree)), -1);
+		place = in_root(target, O_PATH | O_NOFOLLOW, strict);
 	}
-	return place < 0 ? -1 : done(move_to(tree, place), place, -1);
+	return attach_at(tree, place);
 }
 
 static int configure(int fs, unsigned command, const char *key, const char *value)

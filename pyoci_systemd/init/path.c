@@ -88,7 +88,8 @@ static int ensure_linked(const char *path, enum kind kind, int links)
 	size_t size = strlen(path), at = 0;
 	int dir = in_root(path, O_PATH, 0);
 
-	if (dir >= 0 || errno != ENOENT)
+	/* ENOTDIR: perhaps only for the slash at the end of a file's name */
+	if (dir >= 0 || (errno != ENOENT && errno != ENOTDIR))
 		return dir;
 	errno = ENAMETOOLONG;
 	if (size >= sizeof prefix)

@@ -371,8 +371,8 @@ OP(execute)
 		return -1;
 	if (*home)
 		env[a[1].length] = home;
-	for (int fd = 3; fd < 3 + fds.preserve; fd++)
-		fcntl(fd, F_SETFD, 0);
+	/* those that the workload keeps came without it, and are left so: a number among them that was free may have
+	 * become one of ours */
 	syscall(SYS_close_range, 3U + (unsigned)fds.preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
 	execve(executable, argv, env);
 	return -1;

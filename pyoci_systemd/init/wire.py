@@ -30,6 +30,8 @@ def _argument(kind: str, value: object) -> bytes:
     """Return one value: `i` 64 bits, `s` length and text and NUL, `b` length and bytes, `v` count, size and texts."""
     if kind == "i":
         assert isinstance(value, int)
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueError(f"{value} is no number of 64 bits")
         return pack("=q", value if value < 1 << 63 else value - (1 << 64))
     if kind == "s":
         assert isinstance(value, str)

@@ -23,9 +23,10 @@ class Sets:
         self.bounding = self._mask("bounding", asked.get("bounding"))
         self.permitted = self._mask("permitted", asked.get("permitted"))
         # the kernel's rules (capabilities(7)): effective within permitted, ambient within permitted and inheritable
-        self.effective = self._mask("effective", asked.get("effective")) & self.permitted
+        self.effective = self._within("effective", asked.get("effective"), self.permitted, "permitted")
         self.inheritable = self._mask("inheritable", asked.get("inheritable"))
-        self.ambient = self._mask("ambient", asked.get("ambient")) & self.permitted & self.inheritable
+        both = self.permitted & self.inheritable
+        self.ambient = self._within("ambient", asked.get("ambient"), both, "permitted and inheritable")
 
     def _mask(self, name: str, words: object) -> int:
         """Return the set as a mask; what is unknown or not held is warned about and left out (spec: PRC7)."""
@@ -39,6 +40,14 @@ class Sets:
             else:
                 mask |= 1 << bit
         return mask
+
+    def _within(self, name: str, words: object, most: int, of: str) -> int:
+        """Return the set as a mask, without what the kernel would refuse because it is not in other sets."""
+        mask = self._mask(name, words)
+        for bit, word in enumerate(CAPABILITIES):
+            if mask & ~most & 1 << bit:
+                self._warn(f"process.capabilities.{name}: `{word}` is not {of}")
+        return mask & most
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:

@@ -8,4 +8,8 @@ PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 
 def marker(state_dir: str) -> str:
     """Return the Documentation= entry of this container's unit, of this state root: a URI of its state directory."""
-    return "file:" + "".join(c if c in PLAIN or c in "/+" else "%" + f"{ord(c):02X}" for c in state_dir)
+    said = [
+        c if c in PLAIN or c in "/+" else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogateescape"))
+        for c in state_dir
+    ]
+    return "file:" + "".join(said)

@@ -118,7 +118,7 @@ def sort_words(options: object, where: str) -> Words:
         if word in _ATTRIBUTE_WORDS:
             words.attribute(word, recursive=False)
         elif word in ("bind", "rbind"):
-            words.bind, words.recursive = True, word == "rbind"
+            words.bind, words.recursive = True, words.recursive or word == "rbind"
         elif word in _PROPAGATION_WORDS:
             words.propagation = _PROPAGATION_WORDS[word]
         elif word[:1] == "r" and word[1:] in _ATTRIBUTE_WORDS:
@@ -136,12 +136,15 @@ def sort_words(options: object, where: str) -> Words:
 
 def plan_one(mount: Mount, index: int, request_bundle: str, cgroup_namespace: bool) -> ops.Op:
     """Return the op of one mount."""
-    target = "/" + mount["destination"].lstrip("/")
+    target = "/" + mount["destination"].strip("/")
     where = f"mounts[{index}]"
     options = mount.get("options")
     words = sort_words(_DEFAULTS.get(target) if options is None else options, where)
     kind, source = mount.get("type") or "", mount.get("source") or ""
-    if target.strip("/.") == "":
+    for key in "uidMappings", "gidMappings":
+        if mount.get(key):
+            raise SpecError(f"config.json: {where}.{key} is not supported yet")
+    if {*target.split("/")} <= {"", ".", ".."}:
         raise SpecError(f"config.json: {where}.destination: the root filesystem cannot be mounted over")
     if words.remount:
         return ops.Remount(target, *words.numbers())

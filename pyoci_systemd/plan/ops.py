@@ -11,7 +11,7 @@ A `str` field holds what the config says; it is encoded as UTF-8 with surrogatee
 from __future__ import annotations
 
 from ..record import Record
-from .words import spoken
+from .words import mounted, spoken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class Op(Record):
     def describe(self) -> str:
         """Return the sentence of this op with its values filled in."""
         sentence = (self.__doc__ or "").split("\n", 1)[0]
-        return sentence.format_map({field: spoken(field, getattr(self, field)) for field in self.fields})
+        said = {field: spoken(field, getattr(self, field)) for field in self.fields}
+        if "propagation" in said and "set" in said:
+            said["mounted"] = mounted(self.__dict__)
+        return sentence.format_map(said)
 
     def complaint(self) -> str:
         """Return what an error line about this op begins with."""
@@ -126,7 +129,7 @@ class Rootfs(Op):
 
 
 class Mount(Op):
-    """mount {type} `{source}` on `{target}`{set}{data}"""
+    """mount {type} `{source}` on `{target}`{mounted}{data}"""
 
     type: str
     source: str
@@ -141,7 +144,7 @@ class Mount(Op):
 
 
 class Bind(Op):
-    """bind `{source}` to `{target}`{recursive}{set}{recursive_set}"""
+    """bind `{source}` to `{target}`{recursive}{mounted}"""
 
     source: str
     target: str
@@ -155,7 +158,7 @@ class Bind(Op):
 
 
 class Remount(Op):
-    """change the mount on `{target}`{set}"""
+    """change the mount on `{target}`{mounted}"""
 
     target: str
     set: int

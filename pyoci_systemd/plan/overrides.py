@@ -40,7 +40,7 @@ def _number(text: str) -> int | None:
     if len(words) == 2 and words[0] in ("int16", "uint16", "int32", "uint32", "int64", "uint64"):
         words = words[1:]
     digits = words[0].removeprefix("-") if len(words) == 1 else ""
-    return int(words[0]) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
+    return int(words[0]) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
 
 
 def _string(text: str) -> str | None:
@@ -60,7 +60,8 @@ def _value(signature: str, text: str) -> object | None:
         if text[:1] != "[" or text[-1:] != "]":
             return None
         items = [_string(item.strip()) for item in text[1:-1].split(",")] if text[1:-1].strip() else []
-        return None if None in items else items
+        # an empty list sets nothing, and systemd has aborted on one (systemd #20933)
+        return items if items and all(items) else None
     number = _number(text)
     if number is None or not (0 <= number < 1 << 64 if signature == "t" else -(1 << 31) <= number < 1 << 31):
         return None
@@ -86,5 +87,9 @@ def plan(config: Config) -> list[Property]:
         value = _value(signature, text.strip())
         if value is None:
             raise SpecError(f"config.json: annotations: `{key}`: `{text}` is not of the D-Bus type `{signature}`")
-        result.append((name, signature, value * 1_000_000 if seconds and isinstance(value, int) else value))
+        if seconds and isinstance(value, int):
+            value *= 1_000_000
+            if value >= 1 << 64:
+                raise SpecError(f"config.json: annotations: `{key}`: `{text}` is too long a time")
+        result.append((name, signature, value))
     return result

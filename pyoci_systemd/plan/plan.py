@@ -52,8 +52,8 @@ def refuse_later(config: Config) -> None:
         value: object = config
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        # clients send empty objects: `"hooks": {}` asks for nothing, nor does one whose every list is empty
-        if isinstance(value, dict) and not any(value.values()):
+        # clients send hooks of every kind with empty lists: that asks for nothing
+        if path == ("hooks",) and isinstance(value, dict) and not any(value.values()):
             continue
         if value:
             raise SpecError(f"config.json: {'.'.join(path)} is not supported yet")
@@ -74,7 +74,8 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
         warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
-    uid_map, gid_map = namespaces.id_maps(config)
+    # a namespace that is joined has its mapping
+    uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
     return Plan(
         unit=unit,
         properties=properties.plan(config, request) if unit else (),

@@ -48,7 +48,7 @@ def plan(config: Config, facts: Facts, request: Request, program: bytes, flags: 
         *([ops.AwaitStart()] if request.wait_for_start else []),
         *filtered,
         *([final] if privileged_filter else []),
-        ops.Execute(process.get("args") or [], process.get("env") or []),
+        *([ops.Execute(process["args"], process.get("env", []))] if process.get("args") else []),
     ]
     return steps, sets.warnings
 

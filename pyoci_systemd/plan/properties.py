@@ -47,12 +47,20 @@ def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
         if not colon or not rest.strip(":"):
             raise SpecError(f"config.json: linux.cgroupsPath: `{path}` is not of the form `slice:prefix:name`")
         name = f"{prefix}-{last}" if second and prefix else last or prefix
-        if parent and (not parent.endswith(".slice") or escape(parent) != parent or "--" in parent):
+        if parent and not is_slice(parent):
             raise SpecError(f"config.json: linux.cgroupsPath: `{parent}` is not the name of a slice")
     unit = escape(name) + ".scope"
     if len(unit) > MAX_UNIT_NAME:
-        raise SpecError(f"config.json: linux.cgroupsPath: the unit name `{unit[:40]}…` is longer than {MAX_UNIT_NAME}")
+        culprit = "config.json: linux.cgroupsPath" if path else "container id"
+        raise SpecError(f"{culprit}: the unit name `{unit[:40]}…` is longer than {MAX_UNIT_NAME}")
     return unit, parent
+
+
+def is_slice(name: str) -> bool:
+    """Is `name` one of a slice (systemd.slice(5)): its dashes are the hierarchy, so each stands between two names."""
+    stem = name.removesuffix(".slice")
+    parts = stem.replace("\\x", "").split("-")
+    return stem != name and (stem == "-" or all(part and escape(part) == part for part in parts))
 
 
 def description(config: Config, request: Request) -> str:

@@ -22,6 +22,7 @@ ACTIONS = {
 }
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 EPERM = 1
+MAX_ERRNO, MAX_DATA = 4095, 0xFFFF
 
 OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -66,7 +67,11 @@ def _action(word: str, errno: int | None, where: str) -> int:
         raise SpecError(f"config.json: {where}: SCMP_ACT_NOTIFY is not supported yet")
     value = ACTIONS[word]
     if word in WITH_ERRNO:
-        return value | (EPERM if errno is None else errno)
+        errno = EPERM if errno is None else errno
+        # a greater number would spill into the action itself
+        if errno > (MAX_ERRNO if word == "SCMP_ACT_ERRNO" else MAX_DATA):
+            raise SpecError(f"config.json: {where}: errnoRet {errno} is no errno")
+        return value | errno
     return value
 
 
@@ -89,7 +94,7 @@ def make_filter(section: Seccomp) -> Filter:
         default=default,
         architectures=[word.removeprefix("SCMP_ARCH_").lower() for word in section.get("architectures") or ()],
         rules=rules,
-        flags=SPEC_ALLOW if flags is None else sum(FLAGS[flag] for flag in flags),
+        flags=SPEC_ALLOW if flags is None else sum(FLAGS[flag] for flag in {*flags}),
     )
 
 

@@ -33,7 +33,7 @@ ATTRIBUTES = {
 PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 RECURSIVE = 1 << 14
 
-GATES = ("the scope stands", "the runtime has written the state")
+GATES = ("its cgroup stands", "the runtime has written the state")
 
 # capability(7), in the order of their numbers
 CAPABILITIES = (
@@ -81,6 +81,32 @@ def groups(packed: bytes) -> str:
     return ", ".join(map(str, ids)) or "none"
 
 
+_CLEARED = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec", "nodiratime": "diratime"}
+_CLEARED["nosymfollow"] = "symfollow"
+ACCESS_TIME = 0x70
+RESOLVE = {"through no link": 1, "the source itself if it is a link": 2, "the target itself if it is a link": 4}
+
+
+def words(on: int, off: int) -> list[str]:
+    """Return what mount_setattr(2) sets and clears in the words of mount(8)."""
+    said = [name for name in ("relatime",) if off & ACCESS_TIME and not on & ACCESS_TIME]
+    said += [word for name, word in _CLEARED.items() if off & ATTRIBUTES[name]]
+    known = ACCESS_TIME | sum(ATTRIBUTES[name] for name in _CLEARED)
+    return [*([flags(on, ATTRIBUTES)] if on else []), *said, *([f"not {off & ~known:#x}"] if off & ~known else [])]
+
+
+def mounted(op: dict[str, int]) -> str:
+    """Return how a mount is made: attributes, those for all below it with an `r`, propagation, where it may lead."""
+    below = words(op["recursive_set"], op["recursive_clear"])
+    said = words(op["set"], op["clear"]) + ["r" + word for words in below for word in words.split(", ")]
+    if op["propagation"]:
+        said.append(propagation(op["propagation"]))
+    if op.get("resolve", 0) & ~1:
+        said.append(flags(op["resolve"] & ~1, RESOLVE))
+    # that nothing on the way to /proc and /sys may be a link goes without saying; elsewhere it does not
+    return attached(", ".join(said))
+
+
 def attached(text: str) -> str:
     """Return `text` in brackets, or nothing."""
     return f" ({text})" if text else ""
@@ -90,8 +116,6 @@ SAY: dict[str, Callable[[Any], str]] = {
     "namespace": lambda value: flags(value, CLONE),
     "namespaces": lambda value: flags(value, CLONE) or "none",
     "propagation": propagation,
-    "set": lambda value: attached(flags(value, ATTRIBUTES)),
-    "recursive_set": lambda value: attached(flags(value, ATTRIBUTES) and "recursively " + flags(value, ATTRIBUTES)),
     "data": lambda value: " with " + ", ".join(value) if value else "",
     "recursive": lambda value: " with all below it" if value else "",
     "mode": lambda value: f"{DEVICE_TYPES[value & 0o170000]} {value & 0o7777:04o}",

@@ -117,7 +117,7 @@ def test_no_field_is_passed_over(kind: type[Op], field: str) -> None:
     (ops.Propagation(1 << 19 | 1 << 14), "make `/` rslave"),
     (ops.Bounding((1 << 41) - 1), "drop every capability outside the bounding set all"),
     (ops.Clone(0x20020000), "start the container's first process in new namespaces (mount, pid)"),
-    (ops.Await(0), "wait until the scope stands"),
+    (ops.Await(0), "wait until its cgroup stands"),
     (ops.Seccomp(bytes(80), 0), "filter system calls with a program of 10 instructions"),
 ])  # fmt: skip
 def test_sentence(op: Op, sentence: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.spec import judge
+from pyoci_systemd.sitepath import enable
 from tests.unit.bad_configs import MISSING, WRONG_TYPE, WRONG_VALUE
 from tests.unit.bad_documents import NO_OBJECT, Bad
 from tests.unit.good_configs import GOOD
@@ -49,7 +49,7 @@ def schema() -> Any:
     """The official schema as a jsonschema validator."""
     if not DIRECTORY.is_dir():
         pytest.skip(f"needs Debian's package {PACKAGE}")
-    judge.with_site_packages()
+    enable()
     from jsonschema import Draft4Validator
 
     return Draft4Validator(inlined(DIRECTORY, DIRECTORY / "config-schema.json", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,9 @@ def mutate(config: Any, draw: Any) -> None:
     elif what == "near" and type(holder[key]) is str:
         holder[key] += draw(st.sampled_from(["", "\n", "\0", "x", "."]))
     elif what == "add" and isinstance(holder, dict):
-        holder[draw(st.sampled_from(NAMES))] = draw(st.sampled_from(ODDITIES))
+        holder[draw(st.sampled_from(NAMES))] = deepcopy(draw(st.sampled_from(ODDITIES)))
     else:
-        holder[key] = draw(st.sampled_from(ODDITIES))
+        holder[key] = deepcopy(draw(st.sampled_from(ODDITIES)))
 
 
 NAMES = sorted({str(key) for config in GOOD.values() for _, key in places(config) if isinstance(key, str)})
