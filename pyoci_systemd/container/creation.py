@@ -22,13 +22,14 @@ from ..cgroup.events import event
 from ..errors import BusError, Error, because, failure
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter, limits
+from ..plan import device_filter, limits, namespaces
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.ops import AwaitStart
 from ..plan.rootfs import SCOPE_GATE, STATE_GATE
 from ..settings import environ
+from ..spec import sysctl
 from ..spec.load import load
 from . import console, filters, identity, probe, process, scope, unixsocket
 from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from ..spec.types import Config
     from ..systemd.bus import Bus
 
-MAPPED_GATE = 2
+NAMESPACE_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
 SUBGROUP = "container"
 DEADLINE = 30.0  # seconds for systemd to make a scope
 MAX_PRESERVED = 1 << 16
@@ -55,6 +56,8 @@ class Creation:
     def __init__(self, settings: Settings, options: Options, wait_for_start: bool) -> None:
         # ours, not the caller's, decides who may read what we write; the init and the container have their own
         posix.umask(0o022)
+        # a caller that ignores it would have the kernel reap our children before we do
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.settings = settings
         self.options = options
         self.wait_for_start = wait_for_start
@@ -119,6 +122,7 @@ class Creation:
         if cgroup and event(cgroup, "populated"):
             # who lives in it would be killed with the container
             raise Error(f"cgroup `{cgroup}` is in use")
+        self._check_sysctls()
         console.check(self.config, self.options, self.wait_for_start or self.options.detach)
         if not self.wait_for_start and not self.config.get("process"):
             raise Error("config.json: process is required to run something")
@@ -131,6 +135,21 @@ class Creation:
             raise because(f"root filesystem `{rootfs}`", error) from None
         if not directory:
             raise Error(f"root filesystem `{rootfs}`: Not a directory")
+
+    def _check_sysctls(self) -> None:
+        """Refuse to set the host's own parameters by way of a namespace that is joined and is the host's."""
+        linux = self.config.get("linux", {})
+        for key in linux.get("sysctl", {}):
+            kind = sysctl.namespace(sysctl.parts(key))
+            path = namespaces.wanted(self.config).get(kind or "")
+            own = f"/proc/self/ns/{NAMESPACE_FILES.get(kind or '', '')}"
+            try:
+                if path and posix.stat(path).st_ino == posix.stat(own).st_ino:
+                    raise Error(
+                        f"config.json: linux.sysctl: `{key}` is of the {kind} namespace, which is the host's own"
+                    )
+            except OSError as error:
+                raise because(f"{kind} namespace `{path}`", error) from None
 
     # -- the side effects
 

@@ -47,6 +47,10 @@ def remove(root: str, container_id: str, force: bool) -> None:
         if known:
             _kill(known)
             _clear(container, known)
+        else:
+            from .wreck import clear
+
+            clear(container)
         container.remove()
     except NotFound:
         if not force:

@@ -8,7 +8,7 @@ from ..cgroup import tree
 from ..errors import Error, because
 from . import identity, process, signals
 from .matching import matching
-from .store import Container
+from .store import Container, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ def main(settings: Settings, options: Options) -> int:
 def signal_container(container: Container, number: int, everything: bool) -> None:
     """Send signal `number` to the container's first process, or to all of them. Raises NotFound, Error."""
     known = container.known
+    # the pids and cgroups of another boot are somebody else's by now
+    ours = known.boot_id == boot_id()
     try:
-        if everything and known.cgroup:
+        if everything and known.cgroup and ours:
             signal_all(known.cgroup, number)
-        elif not known.pid or not process.send_signal(known.pid, known.start_time, number):
+        elif not known.pid or not ours or not process.send_signal(known.pid, known.start_time, number):
             # these words tell containerd and CRI-O that there is nothing left to kill
             raise Error(f"cannot kill `{container.id}`: container not running")
     except OSError as error:

@@ -19,7 +19,8 @@ STEP = 0.005
 def take(path: str, shared: bool = False) -> int:
     """Return a descriptor that holds the lock, BUSY when someone else does, GONE without a directory. Raises Error."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        # O_NOFOLLOW: a link in the state root leads to somebody else's files
+        fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except FileNotFoundError:
         return GONE
     except OSError as error:

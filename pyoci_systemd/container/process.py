@@ -21,6 +21,17 @@ def status(pid: int) -> tuple[str, int]:
     return fields[0], int(fields[19])
 
 
+INIT = "pyoci-init"
+
+
+def name(pid: int) -> str:
+    """Return the name of a process (proc_pid_comm(5)), "" when it is gone."""
+    try:
+        return kernelfs.read(f"/proc/{pid}/comm").rstrip("\n")
+    except OSError:
+        return ""
+
+
 def start_time(pid: int) -> int:
     """Return when a process started, 0 when it is gone."""
     return status(pid)[1]

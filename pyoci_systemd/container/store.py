@@ -49,6 +49,9 @@ class Known(Record):
     """what the init does after `start`: [index, what to say when it fails]"""
 
 
+BLANK = Known("", "", "", "", "", "")
+
+
 def boot_id() -> str:
     """Return the id of this boot: a pid of another boot means nothing."""
     return kernelfs.read("/proc/sys/kernel/random/boot_id").strip()
@@ -79,7 +82,11 @@ class Container:
             raise Error(f"container `{self.id}` already exists") from None
         except OSError as error:
             raise because(f"cannot make `{self.path}`", error) from None
-        self.lock()
+        try:
+            self.lock()
+        except BaseException:
+            posix.rmdir(self.path)
+            raise
 
     def lock(self) -> None:
         """Wait for whoever works on this container. Raises NotFound when it is (then) gone, Error at the deadline."""
@@ -121,20 +128,28 @@ class Container:
 
     def _read(self) -> Known:
         try:
-            value = jsonio.loads(jsonio.contents(f"{self.path}/{STATE}"), STATE)
+            directory = posix.lstat(self.path).st_mode & 0o170000 == 0o040000
+        except OSError:
+            raise self.not_found() from None
+        if not directory:
+            raise Error(f"container `{self.id}`: `{self.path}` is not a directory")
+        path = f"{self.path}/{STATE}"
+        if not exists(path):
+            # a create was killed at its very beginning, or is just there
+            return Known(self.id, "", "", "", "", "")
+        try:
+            value = jsonio.loads(jsonio.contents(path), STATE)
             if not isinstance(value, dict):
                 raise ValueError
-            return Known(**value)
-        except (TypeError, ValueError):
-            text = f"container `{self.id}`: `{self.path}/{STATE}` is damaged"
+            known = Known(**value)
+            for field in known.fields:
+                if type(getattr(known, field)) is not type(getattr(BLANK, field)):
+                    raise ValueError
+        except (TypeError, ValueError, Error) as error:
+            detail = f": {error.message}" if isinstance(error, Error) else ""
+            text = f"container `{self.id}`: `{path}` is damaged{detail}"
             raise Error(text, hint="`delete --force` removes it") from None
-        except Error:
-            if exists(f"{self.path}/{STATE}"):
-                raise
-        # no state yet: a create was killed at its very beginning, or is just there
-        if not exists(self.path):
-            raise self.not_found()
-        return Known(self.id, "", "", "", "", "", annotations={})
+        return known
 
     def not_found(self) -> NotFound:
         """Return the error that clients know by the words `does not exist`."""
@@ -161,7 +176,9 @@ class Container:
             return "stopped"
         if known.cgroup and event(known.cgroup, "frozen"):
             return "paused"
-        return "created" if exists(f"{self.path}/{START}") else "running"
+        # the name goes with the execve: the socket alone is still there when a `start` was killed just after it
+        waits = process.name(known.pid) == process.INIT and exists(f"{self.path}/{START}")
+        return "created" if waits else "running"
 
     # -- the end
 

@@ -343,6 +343,11 @@ OP(find_executable)
 	return -1;
 }
 
+static void leave(int number)
+{
+	_exit(128 + number);
+}
+
 /* Wait for a `start` to connect. One that goes away without its byte is forgotten; the first to send it has won, and
  * closing the socket turns all others away. */
 OP(await_start)
@@ -350,6 +355,9 @@ OP(await_start)
 	char byte;
 
 	close(fds.channel);
+	/* the first process of a pid namespace does not hear what it has no handler for, and `systemctl stop` is to stop
+	 * a container that has not been started; the execve takes the handler away */
+	signal(SIGTERM, leave);
 	for (;;) {
 		fds.channel = accept4(fds.start, NULL, NULL, SOCK_CLOEXEC);
 		if (fds.channel < 0 && errno != EINTR && errno != ECONNABORTED)

@@ -180,9 +180,7 @@ class Runtime:
 
     def many(self, at_once: int) -> Cost:
         """Run /bin/true in MANY containers."""
-        return execute_many(
-            [self.argv("run", "--bundle", self.ends, f"{self.id}-{n}") for n in range(MANY)], at_once
-        )
+        return execute_many([self.argv("run", "--bundle", self.ends, f"{self.id}-{n}") for n in range(MANY)], at_once)
 
     def peak(self, *args: str) -> int:
         """Return the largest resident size, in kB, of any process of a command."""

@@ -124,9 +124,7 @@ def test_a_device_is_a_link(
 
 @pytest.mark.parametrize("kind", ["maskedPaths", "readonlyPaths"])
 @pytest.mark.parametrize("pointer", ["/real", "../../../../real", "/bin/../real"])
-def test_a_masked_path_lies_behind_a_link(
-    run: Run, bundle: Bundle, container_id: str, kind: str, pointer: str
-) -> None:
+def test_a_masked_path_lies_behind_a_link(run: Run, bundle: Bundle, container_id: str, kind: str, pointer: str) -> None:
     (bundle.rootfs / "real").mkdir()
     (bundle.rootfs / "real/secret").write_text("secret")
     replace(bundle.rootfs / "link", pointer)

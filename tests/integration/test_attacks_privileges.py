@@ -72,7 +72,13 @@ def sets_in(status: str) -> Masks:
     return bounding, permitted, effective, inheritable, ambient
 
 
-@pytest.mark.parametrize("callers", [[], ["setpriv", "--inh-caps", "+all", "--ambient-caps", "+all"]], ids=["", "ambient"])
+# not `+all`: the machine may lack one
+HELD = ",".join(
+    f"+{name}" for name in "chown dac_override kill setgid setuid setpcap net_admin sys_chroot sys_admin mknod".split()
+)
+
+
+@pytest.mark.parametrize("callers", [[], ["setpriv", "--inh-caps", HELD, "--ambient-caps", HELD]], ids=["", "ambient"])
 @pytest.mark.parametrize(("uid", "new", "asked", "init", "program"), COMBINATIONS.values(), ids=COMBINATIONS)
 def test_the_five_sets(
     run: Run,
@@ -188,14 +194,16 @@ def test_the_hosts_cgroups_without_a_namespace(
             entry["type"] = kind
             entry.pop("options")
             entry |= {} if options is None else {"options": options}
-    bundle.sh("mkdir /sys/fs/cgroup/mine; echo 1 >/sys/fs/cgroup/cgroup.procs; grep /sys/fs/cgroup /proc/self/mountinfo")
+    bundle.sh(
+        "mkdir /sys/fs/cgroup/mine; echo 1 >/sys/fs/cgroup/cgroup.procs; grep /sys/fs/cgroup /proc/self/mountinfo"
+    )
     done = run("run", "--bundle", bundle.path, container_id)
     [line] = done.stdout.splitlines()
     assert "ro" in line.split()[5].split(",")
     assert done.stderr.count("Read-only file system") == 2, done.stderr
 
 
-@pytest.mark.parametrize("way", ["", "unshare -Ur ", "unshare -Urm ", "unshare -UrmCp "])
+@pytest.mark.parametrize("way", ["", "unshare -Ur ", "unshare -Urm "])
 def test_cgroup_v1_cannot_be_mounted(run: Run, bundle: Bundle, container_id: str, way: str) -> None:
     lean(bundle).sh(f"{way}mount -t cgroup -o pids cgroup /tmp 2>&1; grep -e '- cgroup ' /proc/self/mountinfo")
     done = run(QUICK, "run", "--bundle", bundle.path, container_id)
@@ -228,7 +236,7 @@ def test_what_is_read_only(run: Run, bundle: Bundle, container_id: str, tmp_path
     bundle.config["linux"]["readonlyPaths"].append("/tmp")
     places = {**READ_ONLY, "/tmp": "/tmp/new", "/tmp/bound": "/tmp/bound/new"}
     # an open for appending changes nothing even where it is let through
-    tries = "\n".join(f"{{ : >>{path}; }} 2>/dev/null && echo written: {path}" for path in places.values())
+    tries = "\n".join(f"( : >>{path} ) 2>/dev/null && echo written: {path}" for path in places.values())
     bundle.sh(f"cat /proc/self/mountinfo\n{tries}\ntrue")
     lines = run("run", "--bundle", bundle.path, container_id, check=True).stdout.splitlines()
     assert [line for line in lines if line.startswith("written")] == []

@@ -8,6 +8,7 @@ which it may mount.
 from __future__ import annotations
 
 import array
+import contextlib
 import functools
 import os
 import pathlib
@@ -107,10 +108,8 @@ class Player:
         finally:
             os.close(image)
             theirs.close()
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has its reasons, and says them
             self.send(message, start)
-        except BrokenPipeError:
-            pass  # it has its reasons, and says them
 
     def send(self, message: bytes, start: socket.socket | None = None) -> None:
         """Send a message, the head with the start socket as the runtime does."""

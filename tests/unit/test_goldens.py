@@ -101,7 +101,12 @@ def host_network() -> Any:
     """What shares the machine's network, ids and names: few namespaces, hence a cgroup tree that is read-only."""
     config: Any = default_config()
     config["linux"]["namespaces"] = [{"type": "mount"}, {"type": "pid"}]
-    config["mounts"][-2] = {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "rro"]}
+    config["mounts"][-2] = {
+        "destination": "/sys",
+        "type": "bind",
+        "source": "/sys",
+        "options": ["rbind", "nosuid", "noexec", "nodev", "rro"],
+    }
     del config["hostname"]
     return config
 
@@ -109,7 +114,10 @@ def host_network() -> Any:
 def devices_and_limits() -> Any:
     """Nodes of each kind, rules for them, and every limit that is kept."""
     config: Any = default_config()
-    config["annotations"] = {"org.opencontainers.image.ref.name": "example.org/lab:2", "org.systemd.property.RuntimeMaxSec": "3600"}
+    config["annotations"] = {
+        "org.opencontainers.image.ref.name": "example.org/lab:2",
+        "org.systemd.property.RuntimeMaxSec": "3600",
+    }
     config["linux"]["devices"] = [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600},
         {"path": "/dev/sda", "type": "b", "major": 8, "minor": 0, "uid": 0, "gid": 6, "fileMode": 0o660},
@@ -143,7 +151,11 @@ def propagation_and_options() -> Any:
         {"destination": "/c", "type": "ext4", "source": "/dev/vg/c", "options": ["ro", "noatime", "nodiratime", "nosymfollow", "data=journal"]},
         {"destination": "/a", "options": ["remount", "nodev"]},
     ]  # fmt: skip
-    config["linux"] |= {"rootfsPropagation": "rshared", "personality": {"domain": "LINUX32"}, "sysctl": {"net.ipv4.ip_forward": "1"}}
+    config["linux"] |= {
+        "rootfsPropagation": "rshared",
+        "personality": {"domain": "LINUX32"},
+        "sysctl": {"net.ipv4.ip_forward": "1"},
+    }
     config["process"] |= {
         "user": {"uid": 1000, "gid": 100, "umask": 0o77, "additionalGids": [5, 20]},
         "args": ["/usr/bin/app", "--name", "two words"],

@@ -164,7 +164,9 @@ def gate(tmp_path: pathlib.Path) -> Iterator[tuple[socket.socket, Callable[[], s
         yield listener, connect
 
 
-def started(gate: tuple[socket.socket, Callable[[], socket.socket]], *last: Op) -> tuple[Player, Callable[[], socket.socket]]:
+def started(
+    gate: tuple[socket.socket, Callable[[], socket.socket]], *last: Op
+) -> tuple[Player, Callable[[], socket.socket]]:
     """Return an init that waits for start; the runtime that made it is gone."""
     listener, connect = gate
     player = Player(listed(ops.Await(1), ops.AwaitStart(), *last), start=listener)
@@ -243,7 +245,9 @@ def spawned(preserve: int, channel: int, also: list[int], *wanted: Op) -> str:
     closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in unwanted]
     argv = ["unshare", *USER_NAMESPACE[1:], str(INIT), str(channel), str(preserve)]
     try:
-        pid = os.posix_spawnp(argv[0], argv, {"ASAN_OPTIONS": "detect_leaks=0", "PATH": "/usr/bin:/bin"}, file_actions=[*actions, *closed])
+        pid = os.posix_spawnp(
+            argv[0], argv, {"ASAN_OPTIONS": "detect_leaks=0", "PATH": "/usr/bin:/bin"}, file_actions=[*actions, *closed]
+        )
     finally:
         for fd in (writing, null, *high.values()):
             os.close(fd)
@@ -311,7 +315,9 @@ def test_environment_is_the_config_s_alone() -> None:
 
 @pytest.mark.parametrize("uid", [0, 4294967294])
 def test_home_comes_after_the_config_s_own(uid: int) -> None:
-    homes = {int(line.split(":")[2]): line.split(":")[5] for line in pathlib.Path("/etc/passwd").read_text().splitlines()}
+    homes = {
+        int(line.split(":")[2]): line.split(":")[5] for line in pathlib.Path("/etc/passwd").read_text().splitlines()
+    }
     _, ended = play(ops.Home(uid), *execute("env", env=["A=b"]))
     assert ended == (0, f"A=b\nHOME={homes.get(uid, '/')}\n".encode())
 

@@ -138,7 +138,9 @@ def test_directory(name: str, root: Root) -> None:
     assert root.nothing_happened_outside()
 
 
-@pytest.mark.parametrize("link", [OUTSIDE, f"{OUTSIDE}/new", f"../../../../../../../..{OUTSIDE}", "../outside", "../outside/new"])
+@pytest.mark.parametrize(
+    "link", [OUTSIDE, f"{OUTSIDE}/new", f"../../../../../../../..{OUTSIDE}", "../outside", "../outside/new"]
+)
 @pytest.mark.parametrize("target", ["/l", "/l/sub"])
 def test_a_link_out_of_the_root_stays_in_it(link: str, target: str, root: Root) -> None:
     root.make({"l": link})
@@ -195,7 +197,6 @@ def test_file_bound_twice_to_a_name_with_a_slash(root: Root) -> None:
 
 
 # -- nodes and links, whose last name is never followed
-
 
 
 def fifo(path: str) -> ops.Op:
@@ -314,7 +315,9 @@ def test_target_that_is_a_link_is_not_followed(root: Root) -> None:
 
 def test_source_that_is_a_link(root: Root) -> None:
     assert root.play(bind(root, "/f", source="link")) == (["f"], 0)
-    root.play(bind(root, "/g", SOURCE_NOFOLLOW, source="link"))  # the link itself, which can be put on nothing but a link
+    root.play(
+        bind(root, "/g", SOURCE_NOFOLLOW, source="link")
+    )  # the link itself, which can be put on nothing but a link
     assert (root.path / "f").read_bytes() == b""
 
 
@@ -335,7 +338,9 @@ def test_masked_file(tree: Tree, path: str, expected: list[str], root: Root) -> 
     root.make(tree)
     assert root.play(ops.Mask(path)) == (expected, 0)
     assert root.nothing_happened_outside()
-    assert sorted(p.name for p in root.path.iterdir()) == sorted({name.split("/")[0] for name in tree})  # nothing is made
+    assert sorted(p.name for p in root.path.iterdir()) == sorted(
+        {name.split("/")[0] for name in tree}
+    )  # nothing is made
 
 
 def test_masks_are_the_host_s_null_whatever_the_image_has(root: Root) -> None:  # CVE-2025-31133
@@ -354,7 +359,9 @@ def test_masked_directory_is_empty_and_read_only(root: Root) -> None:
 
 def test_read_only_path_holds_all_below_it(root: Root) -> None:
     root.make({"d/m": DIRECTORY, "d/f": FILE})
-    script = f"for p in d/x d/m/x; do touch {root.path}/$p 2>/dev/null && echo $p; done; touch {root.path}/free && echo free"
+    script = (
+        f"for p in d/x d/m/x; do touch {root.path}/$p 2>/dev/null && echo $p; done; touch {root.path}/free && echo free"
+    )
     replies, ended = play(
         ops.Rootfs(str(root.path)), mount("/d/m"), ops.ReadOnly("/d"), *execute("sh", "-c", script), wrap=private()
     )

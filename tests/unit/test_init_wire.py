@@ -176,7 +176,9 @@ def test_mutated_lists(data: st.DataObject) -> None:
         if kind == "set":
             message[at] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, *range(len(SIGNATURES))]))
         elif kind == "word":
-            message[at : at + 4] = struct.pack("=I", data.draw(st.sampled_from([0, 1, 4, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])))
+            message[at : at + 4] = struct.pack(
+                "=I", data.draw(st.sampled_from([0, 1, 4, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
+            )
         elif kind == "insert":
             message[at:at] = data.draw(st.binary(min_size=1, max_size=9))
         else:
@@ -207,6 +209,8 @@ def survives(message: bytes) -> None:
 
 def test_unfit_ops_are_kept_from_the_fuzz() -> None:
     """The reader above sees what the init sees."""
-    message = listed(ops.Umask(1), ops.Mount("t", "s", "/", ["a", "b"], 0, 0, 0, 0, 0, 0), ops.Seccomp(b"x" * 9, 0), ops.Clone(0))
+    message = listed(
+        ops.Umask(1), ops.Mount("t", "s", "/", ["a", "b"], 0, 0, 0, 0, 0, 0), ops.Seccomp(b"x" * 9, 0), ops.Clone(0)
+    )
     assert list(codes(message)) == [CODES[name] for name in ("umask", "mount", "seccomp", "clone")]
     assert UNFIT & set(codes(message))

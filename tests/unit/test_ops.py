@@ -226,7 +226,9 @@ def test_empty_list() -> None:
     assert decode(encode([ops.Execute([], [])])) == [("execute", [[], []])]
 
 
-@pytest.mark.parametrize("op", [ops.Rootfs("a\0b"), ops.Rootfs("\0"), ops.Execute(["a\0b"], []), ops.Execute([], ["\0"])])
+@pytest.mark.parametrize(
+    "op", [ops.Rootfs("a\0b"), ops.Rootfs("\0"), ops.Execute(["a\0b"], []), ops.Execute([], ["\0"])]
+)
 def test_nul_in_a_text_is_refused(op: Op) -> None:
     with pytest.raises(ValueError, match="NUL"):
         encode([op])

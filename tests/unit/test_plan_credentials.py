@@ -31,7 +31,9 @@ def test_number(name: str, number: int) -> None:
 
 def test_each_set_is_its_own() -> None:
     kill, bind, admin = ["CAP_KILL"], ["CAP_NET_BIND_SERVICE"], ["CAP_SYS_ADMIN"]
-    made = sets(bounding=[*kill, *bind, *admin], permitted=kill + bind, effective=kill, inheritable=bind + admin, ambient=bind)
+    made = sets(
+        bounding=[*kill, *bind, *admin], permitted=kill + bind, effective=kill, inheritable=bind + admin, ambient=bind
+    )
     k, b, a = 1 << KILL, 1 << NET_BIND_SERVICE, 1 << SYS_ADMIN
     assert masks(made) == (k | b | a, k | b, k, b | a, b)
     assert made.warnings == []
@@ -72,7 +74,9 @@ def test_unknown_capability_is_a_warning(word: str) -> None:  # PRC7
 def test_capability_that_the_runtime_does_not_have() -> None:
     made = sets(1 << CHOWN, bounding=["CAP_CHOWN", "CAP_KILL"], effective=["CAP_KILL"])
     assert made.bounding == 1 << CHOWN
-    assert made.warnings[0] == "process.capabilities.bounding: `CAP_KILL` cannot be granted: the runtime does not have it"
+    assert (
+        made.warnings[0] == "process.capabilities.bounding: `CAP_KILL` cannot be granted: the runtime does not have it"
+    )
 
 
 def test_a_warning_is_given_once() -> None:

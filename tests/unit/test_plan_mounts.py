@@ -174,7 +174,9 @@ def test_data_keeps_its_order() -> None:
 
 @pytest.mark.parametrize("word", ["idmap", "ridmap", "idmap=uids=0-1-2", "tmpcopyup", "copy-symlink"])
 def test_word_of_later(word: str) -> None:
-    made = config(mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/m", "type": "tmpfs", "options": [word]}])
+    made = config(
+        mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/m", "type": "tmpfs", "options": [word]}]
+    )
     with pytest.raises(SpecError) as caught:
         mounts.plan(made, "/b")
     assert caught.value.message == f"config.json: mounts[1].options: `{word}` is not supported yet"
@@ -239,7 +241,9 @@ def test_destination(destination: str, target: str) -> None:
     assert one(destination, type="tmpfs").target == target
 
 
-@pytest.mark.parametrize(("source", "expected"), [("/srv", "/srv"), ("srv", "/b/srv"), ("./srv", "/b/./srv"), ("../x", "/b/../x")])
+@pytest.mark.parametrize(
+    ("source", "expected"), [("/srv", "/srv"), ("srv", "/b/srv"), ("./srv", "/b/./srv"), ("../x", "/b/../x")]
+)
 def test_source_of_a_bind_is_relative_to_the_bundle(source: str, expected: str) -> None:
     assert one(type="bind", source=source).source == expected
 

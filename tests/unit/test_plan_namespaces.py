@@ -98,7 +98,9 @@ def test_mounts_are_never_the_host_s(kinds: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("linux", [{}, {"uidMappings": MAPS["uidMappings"]}, {"gidMappings": MAPS["gidMappings"]}])
 def test_user_namespace_without_mappings(linux: Any) -> None:
-    with pytest.raises(SpecError, match=r"^config\.json: a new user namespace needs linux\.uidMappings and linux\.gidMappings$"):
+    with pytest.raises(
+        SpecError, match=r"^config\.json: a new user namespace needs linux\.uidMappings and linux\.gidMappings$"
+    ):
         planned("mount", "user", linux=linux)
 
 

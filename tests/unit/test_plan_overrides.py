@@ -102,7 +102,13 @@ def test_empty_dependencies_are_refused(text: str) -> None:
 
 
 def test_other_annotations_are_nobody_s() -> None:
-    notes = {"org.systemd.propert": "x", "Org.systemd.property.User": "x", "org.systemd.property": "x", "a": "", " org.systemd.property.User": ""}
+    notes = {
+        "org.systemd.propert": "x",
+        "Org.systemd.property.User": "x",
+        "org.systemd.property": "x",
+        "a": "",
+        " org.systemd.property.User": "",
+    }
     assert overrides.plan(config(annotations=notes)) == []
     assert overrides.plan(config()) == []
 

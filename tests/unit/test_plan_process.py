@@ -57,7 +57,11 @@ def test_whole_order() -> None:
         PROGRAM,
         hostname="h",
         domainname="d",
-        linux={"namespaces": [{"type": "mount"}], "sysctl": {"net.ipv4.ip_forward": "1"}, "personality": {"domain": "LINUX32"}},
+        linux={
+            "namespaces": [{"type": "mount"}],
+            "sysctl": {"net.ipv4.ip_forward": "1"},
+            "personality": {"domain": "LINUX32"},
+        },
     )
     assert names(made) == [
         # needs privileges that the process may lose below
@@ -71,7 +75,9 @@ def test_whole_order() -> None:
 @pytest.mark.parametrize("program", [b"", PROGRAM])
 @pytest.mark.parametrize("no_new_privileges", [False, True])
 def test_why_it_is_safe(program: bytes, no_new_privileges: bool) -> None:
-    made = planned({"noNewPrivileges": no_new_privileges, "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]}, program)
+    made = planned(
+        {"noNewPrivileges": no_new_privileges, "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]}, program
+    )
     user, capabilities, execute = at(made, ops.User), at(made, ops.Capabilities), at(made, ops.Execute)
     # PR_CAPBSET_DROP needs CAP_SETPCAP, raising a hard limit CAP_SYS_RESOURCE: before either is given up
     assert max(at(made, ops.Bounding), at(made, ops.Rlimit)) < user < capabilities
@@ -107,12 +113,21 @@ def test_working_directory_is_tried_as_root_and_as_the_user() -> None:
     assert first < at(made, ops.User) < second < at(made, ops.Capabilities)
 
 
-@pytest.mark.parametrize(("user", "umask"), [({"uid": 0, "gid": 0}, 0o022), ({"uid": 0, "gid": 0, "umask": 0o077}, 0o077), ({"uid": 0, "gid": 0, "umask": 0}, 0)])
+@pytest.mark.parametrize(
+    ("user", "umask"),
+    [
+        ({"uid": 0, "gid": 0}, 0o022),
+        ({"uid": 0, "gid": 0, "umask": 0o077}, 0o077),
+        ({"uid": 0, "gid": 0, "umask": 0}, 0),
+    ],
+)
 def test_umask(user: Any, umask: int) -> None:
     assert only(planned({"user": user}), ops.Umask) == ops.Umask(umask)
 
 
-@pytest.mark.parametrize(("uid", "terminal", "given"), [(0, False, False), (0, True, True), (1, False, True), (1, True, True)])
+@pytest.mark.parametrize(
+    ("uid", "terminal", "given"), [(0, False, False), (0, True, True), (1, False, True), (1, True, True)]
+)
 def test_stdio_is_given_to_whoever_is_not_its_owner(uid: int, terminal: bool, given: bool) -> None:
     made = planned({"user": {"uid": uid, "gid": 0}, "terminal": terminal})
     assert ("own_stdio" in names(made)) is given
@@ -209,4 +224,6 @@ def test_config_without_a_process() -> None:  # PRC1: `create` makes the environ
 
 def test_warnings_come_with_the_plan() -> None:
     made = config(process={"capabilities": {"bounding": ["CAP_MADE_UP"]}})
-    assert process.plan(made, facts(), request(), b"", 0)[1] == ["process.capabilities.bounding: unknown capability `CAP_MADE_UP`"]
+    assert process.plan(made, facts(), request(), b"", 0)[1] == [
+        "process.capabilities.bounding: unknown capability `CAP_MADE_UP`"
+    ]

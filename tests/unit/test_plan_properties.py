@@ -10,6 +10,7 @@ import pytest
 
 from pyoci_systemd.errors import SpecError
 from pyoci_systemd.plan import properties
+from pyoci_systemd.plan.marker import marker
 from tests.unit.plans import config, request
 
 
@@ -177,7 +178,7 @@ def test_description_without_a_process() -> None:
 # -- the marker
 
 
-@pytest.mark.parametrize(("state_dir", "marker"), [
+@pytest.mark.parametrize(("state_dir", "expected"), [
     ("/run/pyoci/c1", "file:/run/pyoci/c1"),
     ("/run/user/1000/pyoci/a+b", "file:/run/user/1000/pyoci/a+b"),
     ("/run/a b/c1", "file:/run/a%20b/c1"),
@@ -185,13 +186,13 @@ def test_description_without_a_process() -> None:
     ("/run/é/c1", "file:/run/%C3%A9/c1"),  # RFC 3986: the bytes of UTF-8
     ("/run/€/c1", "file:/run/%E2%82%AC/c1"),
 ])  # fmt: skip
-def test_marker(state_dir: str, marker: str) -> None:
-    assert properties.marker(state_dir) == marker
+def test_marker(state_dir: str, expected: str) -> None:
+    assert marker(state_dir) == expected
 
 
 def test_markers_of_two_places_differ() -> None:
     places = ["/run/€/c", "/run/ AC/c", "/run/%20AC/c", "/run/%E2%82%AC/c", "/run/e/c"]
-    assert len({properties.marker(place) for place in places}) == len(places)
+    assert len({marker(place) for place in places}) == len(places)
 
 
 # -- all of them
@@ -240,7 +241,8 @@ def test_least_properties() -> None:
 
 
 def test_source_path_is_where_the_config_was_read() -> None:
-    made = dict((name, value) for name, _, value in properties.plan(config(), request(config_path="/elsewhere/c.json")))
+    planned = properties.plan(config(), request(config_path="/elsewhere/c.json"))
+    made = {name: value for name, _, value in planned}
     assert made["SourcePath"] == "/elsewhere/c.json"
 
 
@@ -251,11 +253,15 @@ def test_source_path_is_where_the_config_was_read() -> None:
 ])  # fmt: skip
 def test_an_annotation_replaces_a_property_of_ours(name: str, text: str, value: object) -> None:
     planned = properties.plan(config(annotations={f"org.systemd.property.{name}": text}), request())
-    assert [entry for entry in planned if entry[0] == name] == [(name, planned[[n for n, _, _ in planned].index(name)][1], value)]
+    assert [entry for entry in planned if entry[0] == name] == [
+        (name, planned[[n for n, _, _ in planned].index(name)][1], value)
+    ]
 
 
 def test_no_annotation_comes_after_identity() -> None:
-    made = config(annotations={"org.systemd.property.After": "['a.service']", "org.systemd.property.Description": "'x'"})
+    made = config(
+        annotations={"org.systemd.property.After": "['a.service']", "org.systemd.property.Description": "'x'"}
+    )
     names = [name for name, _, _ in properties.plan(made, request())]
     assert max(names.index("After"), names.index("Description")) < names.index("Documentation")
     assert len(names) == len(set(names))

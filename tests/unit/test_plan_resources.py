@@ -143,7 +143,10 @@ def test_impossible_memory(memory: dict[str, Any]) -> None:
     assert "memory.limit" in message
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(0, []), (1, [("TasksMax", "t", 1)]), (-1, [("TasksMax", "t", INFINITY)]), (4096, [("TasksMax", "t", 4096)])])
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(0, []), (1, [("TasksMax", "t", 1)]), (-1, [("TasksMax", "t", INFINITY)]), (4096, [("TasksMax", "t", 4096)])],
+)
 def test_tasks(limit: int, expected: list[Any]) -> None:
     assert planned(pids={"limit": limit}) == expected
 
@@ -232,7 +235,10 @@ def test_deny_of_what_was_never_allowed_changes_nothing(kind: str) -> None:
 ])  # fmt: skip
 def test_deny_after_allow_is_refused_never_dropped(rules: list[Any]) -> None:
     message = refusal(devices=[DENY_ALL, *rules])
-    assert message == "config.json: linux.resources.devices[2]: a deny after an allow of the same device is not supported yet"
+    assert (
+        message
+        == "config.json: linux.resources.devices[2]: a deny after an allow of the same device is not supported yet"
+    )
 
 
 @pytest.mark.parametrize("rules", [

@@ -62,7 +62,16 @@ def test_why_it_is_safe(made: Any) -> None:
     # the private procfs comes before the rootfs is touched
     (private,), (root,) = positions(made, ops.PrivateProc), positions(made, ops.Rootfs)
     touching = positions(
-        made, ops.Mount, ops.Bind, ops.Remount, ops.Mknod, ops.BindDevice, ops.Symlink, ops.Mask, ops.ReadOnly, ops.Console
+        made,
+        ops.Mount,
+        ops.Bind,
+        ops.Remount,
+        ops.Mknod,
+        ops.BindDevice,
+        ops.Symlink,
+        ops.Mask,
+        ops.ReadOnly,
+        ops.Console,
     )
     assert private < root < min(touching)
     # nothing that is mounted gets out to the host: first of all the propagation is cut
@@ -143,7 +152,9 @@ def test_no_pivot() -> None:
     assert "pivot_root" not in names(planned(full(), no_pivot=True))
 
 
-@pytest.mark.parametrize(("path", "expected"), [("rootfs", "/b/rootfs"), ("/abs", "/abs"), ("./r", "/b/./r"), ("../r", "/b/../r")])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("rootfs", "/b/rootfs"), ("/abs", "/abs"), ("./r", "/b/./r"), ("../r", "/b/../r")]
+)
 def test_root_path(path: str, expected: str) -> None:
     assert rootfs.root_path(config(root={"path": path}), "/b") == expected
     assert ops.Rootfs(expected) in planned(config(root={"path": path}))

@@ -102,8 +102,14 @@ def test_conditions_on_one_argument_are_alternatives() -> None:
 
 
 def test_order_is_the_config_s() -> None:
-    made = seccomp.make_filter(section(call("b", "a"), call("c", action="SCMP_ACT_LOG"), call("a", action="SCMP_ACT_KILL")))
-    assert [(rule.names, rule.action) for rule in made.rules] == [(["b", "a"], ALLOW), (["c"], LOG), (["a"], KILL_THREAD)]
+    made = seccomp.make_filter(
+        section(call("b", "a"), call("c", action="SCMP_ACT_LOG"), call("a", action="SCMP_ACT_KILL"))
+    )
+    assert [(rule.names, rule.action) for rule in made.rules] == [
+        (["b", "a"], ALLOW),
+        (["c"], LOG),
+        (["a"], KILL_THREAD),
+    ]
 
 
 @pytest.mark.parametrize(("flags", "number"), [
