@@ -4,6 +4,7 @@
 #   make install DESTDIR=D PREFIX=/usr put a working tree in D (COMPILE=no: without byte code)
 #   make compile ROOT=D                byte-compile what is installed in the system in D, with the Python of D
 #   make lint | unit | integration SUITE=bookworm K=expression
+#   make bench                         pyoci, crun and runc side by side; writes tests/bench/RESULTS.md
 #   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
 
 PREFIX ?= /usr
@@ -41,7 +42,7 @@ HEADERS = build/ops.h $(wildcard $(SOURCE)/*.h)
 VALIDATOR = $(PACKAGE)/spec/validator.py
 MODULES = $(VALIDATOR) $(filter-out $(VALIDATOR),$(shell find $(PACKAGE) -name '*.py' -o -name '*.json'))
 
-.PHONY: all build install compile stage demo test lint unit integration shell clean distclean FORCE
+.PHONY: all build install compile stage demo test lint unit integration bench shell clean distclean FORCE
 all: build
 build: build/pyoci build/pyoci-init $(VALIDATOR)
 
@@ -110,6 +111,9 @@ unit: build build/init-asan
 
 integration: stage
 	@$(PYTHON) -m tests.run $(SUITE)
+
+bench: stage
+	$(PYTHON) -m tests.machine.inside $(SUITE) run python3 -m tests.bench.bench --output /src/tests/bench/RESULTS.md
 
 shell: stage
 	@$(PYTHON) -m tests.machine.inside $(SUITE) shell

@@ -29,6 +29,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from tests.bench import report
+
 HERE = pathlib.Path(__file__).resolve().parent
 RUNTIMES = ("pyoci", "crun", "runc")
 PYTHON = "/usr/bin/python3"
@@ -69,7 +71,7 @@ def spawn(argv: Sequence[str], errors: int) -> int:
         (os.POSIX_SPAWN_DUP2, 0, 1),
         (os.POSIX_SPAWN_DUP2, errors, 2),
     ]
-    return os.posix_spawn(argv[0], argv, os.environ, file_actions=streams)
+    return os.posix_spawn(argv[0], list(argv), os.environ, file_actions=streams)
 
 
 def execute(argv: Sequence[str]) -> Cost:
@@ -289,9 +291,8 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, give_up)
-    from tests.bench import report
-
     samples: Samples = {}
+    helper: Samples = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/run") as name:
         directory = pathlib.Path(name)
         make_bundles(directory)
@@ -303,7 +304,7 @@ def main() -> int:
         measure(SINGLE, runtimes, 1, {})  # what is read from disk is read now
         samples[report.FLOOR, ""] = floor(options.rounds)
         measure(SINGLE, runtimes, options.rounds, samples)
-        measure(SINGLE[:1], [runtimes[0], bare], options.rounds, helper := {})
+        measure(SINGLE[:1], [runtimes[0], bare], options.rounds, helper)
         with listed(runtimes):
             measure(LISTING, runtimes, options.rounds, samples)
         measure(BATCHES, [*runtimes, bare], options.batches, samples)

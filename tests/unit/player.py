@@ -39,7 +39,7 @@ MOUNT_NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 
 class Reply(NamedTuple):
     kind: int
-    index: int
+    index: int  # type: ignore[assignment]
     error: int
     value: int
 
