@@ -109,6 +109,9 @@ def loads(data: bytes, name: str, scan: Scan | None = None) -> object:
         raise _fault()(name, str(data, "utf-8", "replace"), len(before), "not UTF-8") from None
     try:
         value, end = (scan or _scan)(text, len(text) - len(text.lstrip(BLANKS)))
+    except SystemError:
+        # Python 3.11's scanner cannot say what is wrong while `json` is not imported
+        return loads(data, name, stdlib_scanner())
     except StopIteration as stop:
         raise _fault()(name, text, stop.value, "expecting a value") from None
     except RecursionError:

@@ -18,6 +18,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_only_what_is_kept_reaches_the_program(
     runtime: str, bundle: Bundle, container_id: str, tmp_path: pathlib.Path, preserved: int
 ) -> None:
     lean(bundle).sh(DESCRIPTORS)
-    run = [runtime, QUICK, "run", "--preserve-fds", str(preserved), "--bundle", bundle.path, container_id]
+    run: list[Any] = [runtime, QUICK, "run", "--preserve-fds", str(preserved), "--bundle", bundle.path, container_id]
     done = output_of(*leaking(*run, source=tmp_path, first=3, last=200))
     assert (done.stdout.split(), done.stderr) == ([str(fd) for fd in range(3 + preserved)], "")
 
@@ -49,7 +50,7 @@ def test_only_what_is_kept_reaches_the_program(
 def test_more_is_kept_than_is_there(runtime: str, bundle: Bundle, container_id: str, tmp_path: pathlib.Path) -> None:
     # what the init opens for itself must not pass for something to be kept
     lean(bundle).sh("for fd in $(ls /proc/1/fd); do readlink /proc/1/fd/$fd; done | tail -n +4; true")
-    run = [runtime, QUICK, "run", "--preserve-fds", "20", "--bundle", bundle.path, container_id]
+    run: list[Any] = [runtime, QUICK, "run", "--preserve-fds", "20", "--bundle", bundle.path, container_id]
     done = output_of(*leaking(*run, source=tmp_path, first=3, last=4))
     assert done.stdout.splitlines() in ([], 2 * [str(tmp_path)])
 
@@ -58,7 +59,7 @@ def test_nothing_leaked_waits_in_the_init(
     run: Run, runtime: str, bundle: Bundle, container_id: str, tmp_path: pathlib.Path
 ) -> None:
     lean(bundle)
-    create = [runtime, QUICK, "create", "--bundle", bundle.path, container_id]
+    create: list[Any] = [runtime, QUICK, "create", "--bundle", bundle.path, container_id]
     with open(os.devnull, "r+b") as null:
         command = leaking(*create, source=tmp_path, first=3, last=200)
         subprocess.run(command, stdin=null, stdout=null, stderr=null, check=True, timeout=20)
@@ -84,8 +85,8 @@ def test_no_descriptor_is_a_working_directory(
         "    done = subprocess.run(run, close_fds=False, capture_output=True, stdin=-3, text=True, timeout=10)\n"
         "    if done.returncode == 0: print(number, done.stdout)\n"
     )
-    command = [sys.executable, "-ISc", script, bundle.path / "config.json", way]
-    run = [runtime, QUICK, "run", "--bundle", bundle.path, container_id]
+    command: list[Any] = [sys.executable, "-ISc", script, bundle.path / "config.json", way]
+    run: list[Any] = [runtime, QUICK, "run", "--bundle", bundle.path, container_id]
     done = output_of(*leaking(*command, *run, source=tmp_path, first=3, last=NUMBERS.stop))
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -103,7 +104,18 @@ def test_signals_are_as_they_are_by_default(runtime: str, bundle: Bundle, contai
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
         "os.execv(sys.argv[2], sys.argv[2:])\n"
     )
-    command = [sys.executable, "-c", script, ignored, runtime, QUICK, "run", "--bundle", bundle.path, container_id]
+    command: list[Any] = [
+        sys.executable,
+        "-c",
+        script,
+        ignored,
+        runtime,
+        QUICK,
+        "run",
+        "--bundle",
+        bundle.path,
+        container_id,
+    ]
     done = output_of(*command)
     assert done.returncode == 0, done
     assert dict(line.split(":\t") for line in done.stdout.splitlines()) == {"SigBlk": "0" * 16, "SigIgn": "0" * 16}

@@ -77,7 +77,7 @@ def test_what_a_container_reaches_is_no_file_of_the_host(
         (bundle.rootfs / "bin/self").chmod(0o755)
     host = {(found.st_dev, found.st_ino) for found in (path.stat() for path in installed(runtime))}
     pid_file = bundle.path / "pid"
-    command = [runtime, QUICK, "run", "--pid-file", pid_file, "--bundle", bundle.path, container_id]
+    command: list[Any] = [runtime, QUICK, "run", "--pid-file", pid_file, "--bundle", bundle.path, container_id]
     silent = subprocess.DEVNULL
     ours, theirs = socket.socketpair()  # on it the init, as the container's program, waits for its ops
     with subprocess.Popen(command, stdin=theirs, stdout=silent, stderr=silent) as process:

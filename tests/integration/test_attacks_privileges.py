@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_the_five_sets(
     bundle.config["process"]["noNewPrivileges"] = not new
     bundle.sh("cat /proc/self/status >/tmp/status")
     (bundle.rootfs / "tmp").chmod(0o777)
-    command = [*callers, runtime, QUICK, "create", "--bundle", bundle.path, container_id]
+    command: list[Any] = [*callers, runtime, QUICK, "create", "--bundle", bundle.path, container_id]
     silent = subprocess.DEVNULL
     subprocess.run(command, stdin=silent, stdout=silent, stderr=silent, check=True, timeout=20)
     pid = json.loads(run("state", container_id, check=True).stdout)["pid"]

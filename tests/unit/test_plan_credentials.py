@@ -41,8 +41,8 @@ def test_each_set_is_its_own() -> None:
 
 def test_nothing_asked_nothing_held() -> None:
     assert masks(sets()) == (0, 0, 0, 0, 0)
-    assert masks(credentials.Sets({"cwd": "/"}, ALL_CAPABILITIES)) == (0, 0, 0, 0, 0)
-    assert masks(sets(bounding=None, permitted=[], effective=None)) == (0, 0, 0, 0, 0)  # type: ignore[arg-type]
+    assert masks(credentials.Sets({"cwd": "/"}, ALL_CAPABILITIES)) == (0, 0, 0, 0, 0)  # type: ignore[typeddict-item]
+    assert masks(sets(bounding=None, permitted=[], effective=None)) == (0, 0, 0, 0, 0)
 
 
 def test_what_the_kernel_would_refuse_is_left_out_and_said() -> None:
@@ -107,6 +107,6 @@ def test_user(who: Any, expected: tuple[int, int, list[int], int]) -> None:
 
 
 def test_original_groups_are_kept_on_request() -> None:  # F118
-    op = credentials.user({"cwd": "/"}, {"run.oci.keep_original_groups": "1"})
+    op = credentials.user({"cwd": "/"}, {"run.oci.keep_original_groups": "1"})  # type: ignore[typeddict-item]
     assert isinstance(op, ops.User)
     assert op.keep_groups == 1
