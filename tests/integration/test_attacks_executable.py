@@ -80,7 +80,7 @@ def test_what_a_container_reaches_is_no_file_of_the_host(
     command: list[Any] = [runtime, QUICK, "run", "--pid-file", pid_file, "--bundle", bundle.path, container_id]
     silent = subprocess.DEVNULL
     ours, theirs = socket.socketpair()  # on it the init, as the container's program, waits for its ops
-    with subprocess.Popen(command, stdin=theirs, stdout=silent, stderr=silent) as process:
+    with subprocess.Popen(command, stdin=theirs.fileno(), stdout=silent, stderr=silent) as process:
         theirs.close()
         try:
             deadline = time.monotonic() + 5
