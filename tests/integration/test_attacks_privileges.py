@@ -64,6 +64,7 @@ COMBINATIONS = {
         + ((KILL | CHOWN, CHOWN, CHOWN, KILL | CHOWN, CHOWN),)
     ),
 }
+MORE = "+chown,+kill,+net_raw,+sys_admin"
 Masks = tuple[int, int, int, int, int]
 
 
