@@ -4,6 +4,7 @@
 #   make install DESTDIR=D PREFIX=/usr put a working tree in D (COMPILE=no: without byte code)
 #   make compile ROOT=D                byte-compile what is installed in the system in D, with the Python of D
 #   make lint | unit | integration SUITE=bookworm K=expression
+#   make soak SUITE=bookworm           the races of the attack tests, 10,000 tries each
 #   make bench                         pyoci, crun and runc side by side; writes tests/bench/RESULTS.md
 #   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
 
@@ -20,6 +21,8 @@ BINDIR = $(PREFIX)/bin
 # The only directory on the module path of the runtime; pyoci-init lies in it, beside the module that sends it off.
 LIBDIR = $(PREFIX)/lib/pyoci
 INIT = $(LIBDIR)/$(PACKAGE)/init/pyoci-init
+# what --version and features say of it; nothing where this is no checkout
+COMMIT := $(shell git describe --always --dirty --abbrev=40 2>/dev/null)
 PACKAGE = pyoci_systemd
 
 # A static musl program starts in 0.1 ms and waits in 24 kB; glibc's takes 0.6 ms and 700 kB.
@@ -42,7 +45,7 @@ HEADERS = build/ops.h $(wildcard $(SOURCE)/*.h)
 VALIDATOR = $(PACKAGE)/spec/validator.py
 MODULES = $(VALIDATOR) $(filter-out $(VALIDATOR),$(shell find $(PACKAGE) -name '*.py' -o -name '*.json'))
 
-.PHONY: all build install compile stage demo test lint unit integration bench shell clean distclean FORCE
+.PHONY: all build install compile stage demo test lint unit integration soak bench shell clean distclean FORCE
 all: build
 build: build/pyoci build/pyoci-init $(VALIDATOR)
 
@@ -78,6 +81,7 @@ install: build
 	install -D -m 755 build/pyoci $(DESTDIR)$(BINDIR)/pyoci
 	install -D -m 755 build/pyoci-init $(DESTDIR)$(INIT)
 	@for module in $(MODULES); do install -D -p -m 644 $$module $(DESTDIR)$(LIBDIR)/$$module || exit 1; done
+	@echo 'COMMIT = "$(COMMIT)"' >$(DESTDIR)$(LIBDIR)/$(PACKAGE)/build.py
 	rm -f $(DESTDIR)$(LIBDIR)/python3.*.pyc
 ifeq ($(COMPILE),yes)
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(DESTDIR)$(LIBDIR)
@@ -108,6 +112,10 @@ lint: build
 
 unit: build build/init-asan
 	@$(PYTHON) -m tests.run unit
+
+# every race 10,000 times; ends at the first hit
+soak: stage
+	SOAK=1 $(PYTHON) -m tests.machine.inside $(SUITE) test -x -s -k 'attacks_swaps or attacks_races or change_places'
 
 integration: stage
 	@$(PYTHON) -m tests.run $(SUITE)

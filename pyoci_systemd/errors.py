@@ -53,6 +53,11 @@ def quoted(string: str) -> str:
     return encode_basestring(cut).encode("ascii", "backslashreplace").decode("ascii").replace("\x7f", "\\x7f")
 
 
+def printable(text: str) -> str:
+    """Return text of unknown origin so that it stays on its line and does nothing to a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def failure(complaint: str, reason: str) -> str:
     """Return the error line for a step of the init; `reason` is the errno's text.
 

@@ -63,6 +63,7 @@ def perform(args: list[str], warm_pid: int, argv0: str) -> int:
         command = commands.understand(args)
         if command is None:
             return 0
+    refuse_handler(argv0.rpartition("/")[2])
     values, verb, chosen = command
     module = f"{__package__}.{'cli.version' if values.pop('version') else f'container.{verb}'}"
     __import__(module)
@@ -86,7 +87,7 @@ def understand(args: list[str]) -> Command | None:
     verb = VERBS.get(words[0]) if words else None
     if verb is None:
         return None
-    parted = split(words[1:], verb.options, permute=True)
+    parted = split(words[1:], verb.options, permute=verb.permute)
     if parted is None:
         return None
     chosen, words = parted
@@ -95,6 +96,13 @@ def understand(args: list[str]) -> Command | None:
         return None
     log.about(str(given.get("id", "")))
     return values, verb.name, {**chosen, **given}
+
+
+def refuse_handler(name: str) -> None:
+    """Raise Error when we are called by a name by which crun runs a container otherwise, in a virtual machine say."""
+    if name == "krun" or name.startswith(("crun-", "pyoci-")):
+        handler = name.partition("-")[2] or name
+        raise Error(f"called as `{name}`: there is no handler `{handler}`", hint="called as `pyoci` it runs containers")
 
 
 def report(mistake: BaseException) -> int:

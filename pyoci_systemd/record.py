@@ -20,12 +20,10 @@ class Record:
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
-    _names: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         own = cls.__dict__.get("__annotations__", {})
-        cls.fields = (*cls.fields, *(name for name, kind in own.items() if not kind.startswith("ClassVar")))
-        cls._names = frozenset(cls.fields)
+        cls.fields = (*cls.fields, *[name for name, kind in own.items() if not kind.startswith("ClassVar")])
 
     def __init__(self, *values: object, **named: object) -> None:
         fields = self.fields
@@ -34,13 +32,13 @@ class Record:
         given = self.__dict__
         given.update(zip(fields, values))
         given.update(named)
-        if given.keys() != self._names:
+        if named or len(values) < len(fields):
             self._check(given)
 
     def _check(self, given: dict[str, object]) -> None:
         """Refuse a field that is missing or unknown. Raises TypeError."""
         missing = [field for field in self.fields if not hasattr(self, field)]
-        unknown = [field for field in given if field not in self._names]
+        unknown = [field for field in given if field not in self.fields]
         if missing or unknown:
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}")
 

@@ -66,6 +66,7 @@ class Options:
     config: str
     file: str
     console_socket: str
+    pidfd_socket: str
     pid_file: str
     preserve_fds: int
     no_pivot: bool
@@ -80,6 +81,19 @@ class Options:
     quiet: bool
     json: bool
     rootless: bool
+    process: str
+    command: list[str]
+    cwd: str
+    env: list[str]
+    user: str
+    additional_gids: list[str]
+    cap: list[str]
+    cgroup: str
+    tty: str
+    apparmor: str
+    process_label: str
+    no_new_privs: bool
+    ignore_paused: bool
 
     def __init__(self, **values: object) -> None:
         self.__dict__.update(values)

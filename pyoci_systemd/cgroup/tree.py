@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = "/sys/fs/cgroup"
 STEP = 0.002  # seconds between two looks at a cgroup that empties
+MADE = "trusted.pyoci"  # an extended attribute of the cgroups that we made on the way to a container's
 
 
 def require_unified() -> None:
@@ -50,20 +51,36 @@ def enter(path: str, pid: int) -> None:
         raise because(f"cannot enter the cgroup `{path}`", error) from None
 
 
-def make(path: str) -> None:
-    """Make the directory `path` and those above it that are missing. Raises OSError."""
+def make(path: str, marked: bool = False) -> None:
+    """Make the directory `path` and those above it that are missing, marked for unmake(). Raises OSError."""
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make(path.rpartition("/")[0])
+        make(path.rpartition("/")[0], marked)
         posix.mkdir(path, 0o755)
+    if marked:
+        try:
+            posix.setxattr(path, MADE, b"")
+        except OSError:
+            return  # not in the first user namespace: then it stays
+
+
+def unmake(path: str, deadline: float) -> None:
+    """Remove a cgroup and what make_delegated() made above it, unless another container is in there. Raises Error."""
+    remove(path, deadline)
+    try:
+        while path := path.rpartition("/")[0]:
+            posix.getxattr(path, MADE)
+            posix.rmdir(path)
+    except OSError:
+        return  # somebody else's, or in use
 
 
 def make_delegated(path: str) -> None:
     """Make the cgroup `path`, with every controller handed down from the root to it. Raises OSError."""
-    make(path)
+    make(path, marked=True)
     above = ROOT
     for name in path.removeprefix(ROOT).strip("/").split("/"):
         enable_controllers(above)

@@ -17,9 +17,12 @@ from .options import (
     GLOBALS,
     HELP,
     HELP_ROWS,
+    MANY,
     NUMBER,
     PATH,
+    REST,
     SETS,
+    SWITCH,
     TEXT,
     TRISTATE,
     TRISTATES,
@@ -73,7 +76,7 @@ def understand(args: list[str]) -> Command | None:
 
 
 def joined(args: list[str]) -> list[str]:
-    """Return the words with the value of a TRISTATE option after `=`: click would take a verb for it."""
+    """Return the words with the value of a TRISTATE or SWITCH after `=`: click would take the next word for it."""
     forms = {form: row[2] for row in GLOBALS for form in row[1]}
     words = []
     todo = args[::-1]
@@ -85,7 +88,15 @@ def joined(args: list[str]) -> list[str]:
         words.append(word)
         if kind in (TEXT, PATH, NUMBER, CHOICE) and todo:
             words.append(todo.pop())
-    return words + todo[::-1]
+    return words + switched(todo[::-1])
+
+
+def switched(words: list[str]) -> list[str]:
+    """Return a verb's words with the value of each SWITCH option."""
+    verb = VERBS.get(words[0]) if words else None
+    forms = {form: row[1][-1] for row in verb.options if row[2] == SWITCH for form in row[1]} if verb else {}
+    own = next((at for at, word in enumerate(words) if at and not word.startswith("-")), len(words))
+    return [f"{forms[word]}=true" if word in forms and at < own else word for at, word in enumerate(words)]
 
 
 def explained(mistake: click.UsageError) -> Usage:
@@ -171,7 +182,7 @@ def command(verb: Verb, values: Values) -> click.Command:
         params=[*map(argument, verb.arguments), *(option(row, chosen) for row in (*verb.options, *HELP_ROWS))],
         options_metavar=OPTIONS,
         add_help_option=False,
-        context_settings={"allow_extra_args": True},
+        context_settings={"allow_extra_args": True, "allow_interspersed_args": verb.permute},
     )
 
 
@@ -179,6 +190,8 @@ def argument(wanted: Argument) -> click.Argument:
     """Return click's form of an argument."""
     dest, name, default = wanted
     complete = ids if dest == "id" else directories if dest == "bundle" else None
+    if default == REST:
+        return click.Argument([dest], nargs=-1, type=click.UNPROCESSED, metavar=f"[{name}…]", callback=listed)
     return click.Argument(
         [dest],
         required=default is None,
@@ -186,6 +199,11 @@ def argument(wanted: Argument) -> click.Argument:
         metavar=name if default is None else f"[{name}]",
         shell_complete=complete,
     )
+
+
+def listed(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str]:
+    """Return the words of an argument as the front door has them."""
+    return list(words[1:] if words[:1] == ("--",) else words)
 
 
 def option(row: Row, values: Values) -> click.Option:
@@ -199,6 +217,8 @@ def option(row: Row, values: Values) -> click.Option:
             sys.stdout.write(page(kind, ctx))
             ctx.exit()
         values[dest] = value if kind == SETS else given
+        if kind == MANY and isinstance(given, tuple):
+            values[dest] = list(given)
 
     words = kind not in (FLAG, SETS, *PAGES)
     return click.Option(
@@ -206,6 +226,7 @@ def option(row: Row, values: Values) -> click.Option:
         [*forms, forms[-1].strip("-").replace("-", "_")],
         help=text,
         is_flag=None if words else True,  # for newer clicks False means "takes a value or none"
+        multiple=kind == MANY,
         type=Word(kind, value, forms[-1]) if words else None,
         metavar=(f"[{value}]" if kind in (CHOICE, TRISTATE) else value) if words else None,
         callback=keep,
@@ -242,6 +263,8 @@ class Word(click.ParamType):
             takes = " or ".join(f"`{word}`" for word in self.value.split("|"))
         elif self.kind == PATH:
             takes = "a path"
+        elif self.kind == SWITCH:
+            takes = "`true` or `false`"
         verb = ctx.info_name if ctx and ctx.parent else None
         raise Usage(f"option `{self.form}` takes {takes}, not `{value}`", verb or "")
 

@@ -3,7 +3,7 @@
 This runs on every call, so it is plain data and a loop: no click here.
 An option is a row `(dest, forms, kind, value, help)`. `value` depends on the kind: the name shown for
 what a TEXT, PATH or NUMBER takes; `a|b|c` for a CHOICE, the first being the default; the word a SETS
-option puts into `dest`.
+option puts into `dest`; what a SWITCH is shown to take.
 """
 
 from __future__ import annotations
@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 FLAG = "flag"
 TEXT = "text"
 PATH = "path"  # text that may not be empty
+MANY = "many"  # text; each time the option is given adds one
 NUMBER = "number"  # decimal, 0 … 2³¹−1
 CHOICE = "choice"
 SETS = "sets"
 TRISTATE = "tristate"  # `--opt`, `--opt=true` or `--opt true`
+SWITCH = "switch"  # `--opt`, or `--opt=false`; "" when it is not given
 VERSION = "version"
 HELP = "help"
 USAGE = "usage"
 
 WORDLESS = (FLAG, SETS, VERSION)
 TRISTATES = ("true", "false", "auto")
+SWITCHES = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
+REST = "…"  # the default of an argument that takes all words that are left
 
 
 class Verb(Record):
-    """One command. An argument is `(dest, METAVAR, default)`, required when its default is None."""
+    """One command. An argument is `(dest, METAVAR, default)`, required when its default is None.
+
+    With an argument that takes the REST, options end at the first word that is none: what follows is not ours.
+    """
 
     name: str
     group: str
@@ -42,6 +49,11 @@ class Verb(Record):
     example: str
     arguments: tuple[Argument, ...]
     options: tuple[Row, ...]
+
+    @property
+    def permute(self) -> bool:
+        """May options stand after the arguments."""
+        return not any(default == REST for _, _, default in self.arguments)
 
 
 HELP_ROWS: tuple[Row, ...] = (
@@ -75,11 +87,16 @@ NO_PIVOT: Row = ("no_pivot", ("--no-pivot",), FLAG, "",
 NO_NEW_KEYRING: Row = ("no_new_keyring", ("--no-new-keyring",), FLAG, "",
                        "Keep the caller's session keyring in the container.")
 
+CONSOLE_SOCKET: Row = ("console_socket", ("--console-socket",), PATH, "SOCKET",
+                       "Send the terminal's file descriptor to whoever listens on SOCKET.")
+PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
+                     "Send a pidfd of the process to whoever listens on SOCKET.")
+
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
     CONFIG,
-    ("console_socket", ("--console-socket",), PATH, "SOCKET",
-     "Send the terminal's file descriptor to whoever listens on SOCKET."),
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
     ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the container's init to FILE."),
     PRESERVE_FDS,
     NO_PIVOT,
@@ -104,6 +121,31 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci run --bundle /srv/web web", ID,
          (("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
           ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."), *CREATE)),
+    Verb("exec", RUN, "Run one more program in a container.",
+         "It gets the environment, user and rights of the container's own program, with the changes that options"
+         " ask for, or is the process that a file describes. The exit status is the program's, 128 + the signal's"
+         " number when a signal ended it, and 1 when it could not be run.",
+         "pyoci exec --tty --env LANG=C web sh", (*ID, ("command", "COMMAND", REST)),
+         (("process", ("-p", "--process"), PATH, "FILE",
+           "Run the process that FILE describes, as `process` in config.json does; `-` is standard input."),
+          ("tty", ("-t", "--tty"), SWITCH, "[=true|false]", "Give it a terminal."),
+          ("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
+          ("user", ("-u", "--user"), TEXT, "UID[:GID]", "Run as this user and group; numbers only."),
+          ("additional_gids", ("-g", "--additional-gids"), MANY, "GID,…", "Add these groups."),
+          ("cwd", ("--cwd",), PATH, "DIR", "Run in DIR."),
+          ("env", ("-e", "--env"), MANY, "NAME=VALUE", "Set an environment variable."),
+          ("cap", ("-c", "--cap"), MANY, "CAPABILITY", "Have these capabilities instead of the container's."),
+          ("no_new_privs", ("--no-new-privs",), FLAG, "", "Let it gain no privileges by what it executes."),
+          ("apparmor", ("--apparmor",), TEXT, "PROFILE", "Confine it by this AppArmor profile."),
+          ("process_label", ("--process-label",), TEXT, "LABEL", "Run it under this SELinux label."),
+          ("cgroup", ("--cgroup",), PATH, "PATH", "Put it into this cgroup below the container's own."),
+          ("ignore_paused", ("--ignore-paused",), FLAG, "", "In a paused container, wait until it is resumed."),
+          CONSOLE_SOCKET,
+          PIDFD_SOCKET,
+          ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the program to FILE."),
+          PRESERVE_FDS,
+          # podman and others write it so
+          ("no_subreaper", ("--no-subreaper",), FLAG, "", "Accepted for compatibility."))),
     Verb("kill", RUN, "Send a signal to a container.",
          "SIGNAL is a name with or without SIG, or a number; SIGTERM when it is left out.",
          "pyoci kill web HUP", (*ID, ("signal", "SIGNAL", "SIGTERM")),
@@ -114,6 +156,16 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci delete --force web", ID,
          (("force", ("-f", "--force"), FLAG, "", "Kill it first; no error when there is no such container."),
           ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: delete each container it matches."))),
+    Verb("pause", RUN, "Stop all processes of a container where they are.",
+         "systemd does it, so `systemctl status` says that the scope is frozen.",
+         "pyoci pause web", ID, ()),
+    Verb("resume", RUN, "Let a paused container run on.",
+         "Nothing happens when it is not paused.",
+         "pyoci resume web", ID, ()),
+    Verb("ps", LOOK, "List the processes of a container.",
+         "Their ids are the host's.",
+         "pyoci ps --format json web", ID,
+         (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),)),
     Verb("state", LOOK, "Show the state of a container as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci state web", ID, ()),
@@ -152,6 +204,8 @@ def defaults(rows: tuple[Row, ...]) -> Values:
             values[dest] = 0
         elif kind in (FLAG, VERSION):
             values[dest] = False
+        elif kind == MANY:
+            values[dest] = []
         elif kind not in (SETS, HELP, USAGE):
             values[dest] = ""
     return values
@@ -163,6 +217,8 @@ def convert(kind: str, value: str, word: str) -> object:
         return word if word in value.split("|") else None
     if kind == TRISTATE:
         return word if word in TRISTATES else None
+    if kind == SWITCH:
+        return SWITCHES.get(word)
     if kind == NUMBER:
         # int() alone takes `1_0`, ` 1` and the digits of every script
         number = int(word) if word.isascii() and word.isdigit() and len(word) < 11 else -1
@@ -196,8 +252,8 @@ def split(args: list[str], rows: tuple[Row, ...], *, permute: bool) -> tuple[Val
         if row is None or row[2] in (HELP, USAGE):
             return None
         dest, _, kind, value, _ = row
-        if kind in WORDLESS:
-            values[dest] = value if kind == SETS else True
+        if kind in WORDLESS or (kind == SWITCH and (not given or not long)):
+            values[dest] = value if kind == SETS else "true" if kind == SWITCH else True
             if given and (long or word[0] == "-"):
                 return None
             if given:
@@ -213,17 +269,19 @@ def split(args: list[str], rows: tuple[Row, ...], *, permute: bool) -> tuple[Val
         got = convert(kind, value, word)
         if got is None:
             return None
-        values[dest] = got
+        values[dest] = [*values[dest], got] if kind == MANY else got  # type: ignore[misc]
     return values, rest
 
 
 def arguments(words: list[str], wanted: tuple[Argument, ...]) -> Values | None:
     """Return the arguments by name; None when there are too few or too many."""
-    if len(words) > len(wanted):
+    if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] != REST or words and not wanted:
         return None
     values: Values = {}
     for index, (dest, _, default) in enumerate(wanted):
-        if index < len(words):
+        if default == REST:
+            values[dest] = words[index + 1 :] if words[index : index + 1] == ["--"] else words[index:]
+        elif index < len(words):
             values[dest] = words[index]
         elif default is None:
             return None

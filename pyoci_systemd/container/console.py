@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import posix
-from _socket import SCM_RIGHTS, SOL_SOCKET
-from _struct import pack
 
 from ..errors import Error, because
 from . import unixsocket
@@ -12,14 +10,15 @@ from . import unixsocket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options
-    from ..spec.types import Config
+    from ..spec.types import Process
 
 PATIENCE = 10.0
+TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
 
 
-def check(config: Config, options: Options, detached: bool) -> None:
+def check(process: Process | None, options: Options, detached: bool) -> None:
     """Refuse a terminal without anybody at its other end, and the reverse. Raises Error."""
-    terminal = config.get("process", {}).get("terminal", False)
+    terminal = process.get("terminal", False) if process else False
     if options.console_socket and not terminal:
         raise Error("--console-socket is for a container whose process.terminal is true")
     if terminal and not options.console_socket and detached:
@@ -28,13 +27,9 @@ def check(config: Config, options: Options, detached: bool) -> None:
 
 def send(path: str, master: int) -> None:
     """Send the terminal's descriptor, and its name as the text, as runc's console sockets expect it. Raises Error."""
-    peer = None
     try:
-        peer = unixsocket.connect(path, PATIENCE)
-        peer.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", master))])
+        unixsocket.send(path, b"/dev/ptmx", master, PATIENCE)
     except OSError as error:
         raise because(f"cannot send the terminal to `{path}`", error) from None
     finally:
         posix.close(master)
-        if peer:
-            peer.close()

@@ -16,22 +16,22 @@ import _signal
 import posix
 from time import gmtime, monotonic, strftime, time
 
-from .. import jsonio, kernelfs, log
+from .. import jsonio, log
 from ..cgroup import tree
-from ..cgroup.events import event
-from ..errors import BusError, Error, because, failure
+from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter, limits, namespaces
+from ..plan import device_filter, limits
+from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.ops import AwaitStart
-from ..plan.rootfs import SCOPE_GATE, STATE_GATE
-from ..settings import environ
-from ..spec import sysctl
+from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..spec.load import load
-from . import console, filters, identity, probe, process, scope, unixsocket
+from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
+from .caller import absolute, listen_fds, nameable, owner
+from .explain import explain
 from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
 
 TYPE_CHECKING = False
@@ -42,12 +42,11 @@ if TYPE_CHECKING:
     from ..settings import Options, Settings
     from ..spec.types import Config
     from ..systemd.bus import Bus
+    from .netdevices import Devices
+    from .resctrl import Share
 
-NAMESPACE_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
 SUBGROUP = "container"
 DEADLINE = 30.0  # seconds for systemd to make a scope
-MAX_PRESERVED = 1 << 16
-FATAL = {_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM}
 
 
 class Creation:
@@ -62,13 +61,18 @@ class Creation:
         self.options = options
         self.wait_for_start = wait_for_start
         self.container = Container(settings.root, identity.check(options.id))
+        self.known = Known(options.id, "", "", "", "", "")
         self.master = -1
         """the terminal's other side, when it was not sent away"""
         self._bus: Bus | None = None
         self._start: socket | None = None
+        self._namespaces: list[int] = []
         self._scope = False
         self._pid_file = ""
         self._init: Init | None = None
+        self.devices: Devices | None = None
+        """those of the host's network that the container has, as long as they may have to be brought back"""
+        self._share: Share | None = None
 
     @property
     def init(self) -> Init:
@@ -84,13 +88,13 @@ class Creation:
         for text in self.made.warnings:
             log.warning(text)
         if log.wants("debug"):
-            for op in self.made.ops:
+            for op in [*self.made.ops, *self.made.outside]:
                 log.debug(op.describe())
 
     def load_and_plan(self) -> None:
         """Load the config and make the plan. Raises Error."""
         options = self.options
-        bundle = absolute(options.bundle or ".")
+        bundle = nameable(absolute(options.bundle or "."))
         path = options.config or f"{bundle}/config.json"
         try:
             posix.stat(bundle)
@@ -101,7 +105,7 @@ class Creation:
         self.request = Request(
             id=options.id,
             bundle=bundle,
-            config_path=absolute(path),
+            config_path=nameable(absolute(path)),
             state_dir=self.container.absolute(),
             manager=self.settings.manager,
             preserve_fds=options.preserve_fds + listen_fds(),
@@ -109,8 +113,9 @@ class Creation:
             new_keyring=not options.no_new_keyring,
             wait_for_start=self.wait_for_start,
         )
+        facts = probe.facts(self.config, bundle)
         program, flags = filters.program(self.config, self.settings.root)
-        self.made: Plan = planning.make(self.config, probe.facts(), self.request, program, flags)
+        self.made: Plan = planning.make(self.config, facts, self.request, program, flags)
 
     def check(self) -> None:
         """Refuse what the host, rather than the config, does not allow. Raises Error."""
@@ -118,38 +123,23 @@ class Creation:
             raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
-        cgroup = self._own_cgroup()
-        if cgroup and event(cgroup, "populated"):
-            # who lives in it would be killed with the container
-            raise Error(f"cgroup `{cgroup}` is in use")
-        self._check_sysctls()
-        console.check(self.config, self.options, self.wait_for_start or self.options.detach)
+        admission.cgroup(self._own_cgroup())
+        admission.sysctls(self.config)
+        admission.rootfs(self.made.rootfs)
+        probe.check_devices(self.made.devices)
+        admission.descriptors(self.request.preserve_fds)
+        if self.config.get("linux", {}).get("netDevices"):
+            from .netdevices import Devices  # few containers have any
+
+            self.devices = Devices(self.config)
+        if asked := self.config.get("linux", {}).get("intelRdt"):
+            from . import resctrl  # of large servers alone
+
+            self._share = resctrl.Share(asked, self.options.id, resctrl.mount_point())
+            self._share.check()
+        console.check(self.config.get("process"), self.options, self.wait_for_start or self.options.detach)
         if not self.wait_for_start and not self.config.get("process"):
             raise Error("config.json: process is required to run something")
-        if self.request.preserve_fds > MAX_PRESERVED:
-            raise Error(f"--preserve-fds: more than {MAX_PRESERVED} file descriptors")
-        rootfs = self.made.rootfs
-        try:
-            directory = posix.stat(rootfs).st_mode & 0o170000 == 0o040000
-        except OSError as error:
-            raise because(f"root filesystem `{rootfs}`", error) from None
-        if not directory:
-            raise Error(f"root filesystem `{rootfs}`: Not a directory")
-
-    def _check_sysctls(self) -> None:
-        """Refuse to set the host's own parameters by way of a namespace that is joined and is the host's."""
-        linux = self.config.get("linux", {})
-        for key in linux.get("sysctl", {}):
-            kind = sysctl.namespace(sysctl.parts(key))
-            path = namespaces.wanted(self.config).get(kind or "")
-            own = f"/proc/self/ns/{NAMESPACE_FILES.get(kind or '', '')}"
-            try:
-                if path and posix.stat(path).st_ino == posix.stat(own).st_ino:
-                    raise Error(
-                        f"config.json: linux.sysctl: `{key}` is of the {kind} namespace, which is the host's own"
-                    )
-            except OSError as error:
-                raise because(f"{kind} namespace `{path}`", error) from None
 
     # -- the side effects
 
@@ -175,12 +165,19 @@ class Creation:
         self.container.write_file(CONFIG, self.text)
         if self.wait_for_start:
             self._start = self._listen()
-        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, self._start)
+        given = [self._start.fileno()] if self._start else []
+        if self.made.mappings:
+            from . import idmaps  # for the few who map the ids of mounts
+
+            self._namespaces = idmaps.namespaces(self.made.mappings)
+        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
         self._await_pid()
         self._place()
+        if self._share:
+            self._share.admit(self.init.pid)
         self.init.let_through()
         self._await_state()
 
@@ -210,26 +207,23 @@ class Creation:
             cgroup=self._own_cgroup(),
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
+            hooks=hook_plan.kinds(self.config),
+            keyring=self.request.new_keyring,
+            resctrl=self._share.groups() if self._share else [],
+            resctrl_made=self._share.own() if self._share else [],
         )
 
     def _await_pid(self) -> None:
         expected = GATE if self.made.uid_map else PID
         reply = self.init.expect(expected, self.explain)
         if expected == GATE:
-            self._map_ids()
+            from . import idmaps  # for user namespaces only
+
+            idmaps.write(self.init.first, self.made.uid_map, self.made.gid_map)
             self.init.let_through()
             reply = self.init.expect(PID, self.explain)
         self.init.pid = reply.value
         self.init.reap_first()
-
-    def _map_ids(self) -> None:
-        """Write the id maps of the init's new user namespace (user_namespaces(7)). Raises Error."""
-        base = f"/proc/{self.init.first}"
-        for name, text in (("uid_map", self.made.uid_map), ("gid_map", self.made.gid_map)):
-            try:
-                kernelfs.write(f"{base}/{name}", text)
-            except OSError as error:
-                raise because(f"cannot write {text.replace(chr(10), '; ')!r} to {name}", error) from None
 
     def _place(self) -> None:
         """Put the init where it is to live: into its scope, or into a cgroup that we make."""
@@ -269,8 +263,27 @@ class Creation:
     def _await_state(self) -> None:
         """Take the init from the gate of the scope to that of the state, and with it what it has to tell."""
         self.init.expect(GATE, self.explain, SCOPE_GATE)
+        if self.devices:
+            self.devices.take(self.init.expect(GATE, self.explain, NETWORK_GATE).fd, self.known.pid)
+            self.init.let_through()
         self._await_console()
+        if any(kind in hook_plan.BEFORE_PIVOT for kind in self.known.hooks):
+            self.init.expect(GATE, self.explain, HOOKS_GATE)
+            for kind in hook_plan.BEFORE_PIVOT:
+                self.run_hooks(kind)
+            self.init.let_through()
         self.init.expect(GATE, self.explain, STATE_GATE)
+        if self.made.outside:
+            from . import errand  # for priorities and limits of containers with a user namespace alone
+
+            errand.run(self.made.outside, self.init.pid)
+
+    def run_hooks(self, kind: str) -> None:
+        """Run the hooks of one kind. Raises Error for the first that fails."""
+        if kind in self.known.hooks:
+            from . import hooks
+
+            hooks.run(kind, self.config, self.known, self.settings.root)
 
     def _await_console(self) -> None:
         if self.config.get("process", {}).get("terminal"):
@@ -278,7 +291,11 @@ class Creation:
             if self.options.console_socket:
                 console.send(self.options.console_socket, reply.fd)
             else:
+                from .relay import resize
+
+                # before the program runs: many ask for the size once
                 self.master = reply.fd
+                resize(self.master)
 
     def commit(self) -> None:
         """Write the state and let the container outlive us. Undoes everything when that fails."""
@@ -289,10 +306,12 @@ class Creation:
             raise
 
     def _commit(self) -> None:
-        if pending := _signal.sigpending() & FATAL:
-            raise Error(f"interrupted by signal {min(pending)}", status=128 + min(pending))
+        signals.interrupted()
         self.known.last_steps = self._last_steps()
         self.container.write(self.known)
+        receiver = self.options.pidfd_socket or self.known.annotations.get("run.oci.pidfd_receiver")
+        if receiver:
+            pidfd.send(receiver, self.known.pid)
         if self.options.pid_file:
             write_whole(absolute(self.options.pid_file), str(self.known.pid).encode(), 0o644)
             self._pid_file = absolute(self.options.pid_file)
@@ -309,24 +328,32 @@ class Creation:
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
-        return Error(failure(self.made.ops[reply.index].complaint(), posix.strerror(reply.error)))
+        return explain(reply, self.made.ops)
 
     # -- the way back
 
     def undo(self, cause: BaseException) -> None:
         """Leave nothing behind. What cannot be undone is logged: the cause is what the caller must hear."""
+        if self.devices:
+            self.devices.give_back()
         if self._init:
             self.init.abandon()
         try:
+            if self._share:
+                self._share.undo()
             if self._scope:
                 scope.clear(self.made.unit, marker(self.request.state_dir))
             if self.known.cgroup and not self.made.unit:
-                tree.remove(self.known.cgroup, monotonic() + 5)
-        except (Error, AttributeError) as error:
+                tree.unmake(self.known.cgroup, monotonic() + 5)
+        except Error as error:
             log.warning(f"while undoing: {error}")
         if self._pid_file:
             remove_file(self._pid_file)
         self.container.remove()
+        if "poststop" in self.known.hooks:
+            from . import hooks
+
+            hooks.run_last(self.config, self.known, self.settings.root)
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""
@@ -342,13 +369,6 @@ def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[
     return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
 
 
-def absolute(path: str) -> str:
-    """Return a path from the root, without resolving links."""
-    if path.startswith("/"):
-        return path
-    return posix.getcwd() if path == "." else f"{posix.getcwd()}/{path}"
-
-
 def make_cgroup(path: str) -> None:
     """Make a cgroup and hand the controllers down to it. Raises Error."""
     try:
@@ -357,26 +377,7 @@ def make_cgroup(path: str) -> None:
         raise because(f"cannot make the cgroup `{path}`", error) from None
 
 
-def owner() -> str:
-    """Return our user's name, or the number where it has none."""
-    uid = posix.getuid()
-    if uid == 0:
-        return "root"
-    from pwd import getpwuid
-
-    try:
-        return getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def now() -> str:
     """Return this moment as RFC 3339 with microseconds."""
     at = time()
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
-
-
-def listen_fds() -> int:
-    """Return how many descriptors systemd passed us (sd_listen_fds(3))."""
-    count = environ("LISTEN_FDS")
-    return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0

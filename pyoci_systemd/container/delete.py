@@ -5,16 +5,18 @@ from __future__ import annotations
 import _signal
 from time import monotonic
 
+from .. import jsonio
 from ..cgroup import tree
 from ..errors import Error, NotFound
 from ..plan.marker import marker
 from . import identity, process
 from .matching import matching
-from .store import Container, Known, boot_id, exists
+from .store import CONFIG, Container, Known, boot_id, exists
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
+    from ..spec.types import Config
 
 LINGER = "org.systemd.property.CollectMode"
 DEADLINE = 10.0  # seconds for a killed process to go
@@ -51,7 +53,12 @@ def remove(root: str, container_id: str, force: bool) -> None:
             from .wreck import clear
 
             clear(container)
+        config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
+        if config and known:
+            from . import hooks
+
+            hooks.run_last(config, known, root)
     except NotFound:
         if not force:
             raise
@@ -71,6 +78,14 @@ def _known(container: Container, force: bool) -> Known | None:
         return None
 
 
+def _config(container: Container) -> Config | None:
+    """Return the copy of the config; None when a create was killed before it wrote that. Raises SpecError."""
+    from ..spec.kept import kept
+
+    path = f"{container.path}/{CONFIG}"
+    return kept(jsonio.contents(path), CONFIG) if exists(path) else None
+
+
 def _kill(known: Known) -> None:
     """Kill what runs of the container and wait until it is gone. Raises Error."""
     if known.boot_id != boot_id():
@@ -84,7 +99,7 @@ def _kill(known: Known) -> None:
 
 
 def _clear(container: Container, known: Known) -> None:
-    """Remove the scope, or the cgroup that we made. Raises Error."""
+    """Remove the scope, or the cgroup that we made, and groups of resctrl. Raises Error."""
     if known.boot_id != boot_id():
         return
     deadline = monotonic() + DEADLINE
@@ -97,4 +112,8 @@ def _clear(container: Container, known: Known) -> None:
             scope.clear(known.unit, marker(container.absolute()), lingers)
     elif known.cgroup:
         tree.wait_empty(known.cgroup, deadline)
-        tree.remove(known.cgroup, deadline)
+        tree.unmake(known.cgroup, deadline)
+    if known.resctrl_made:
+        from . import resctrl  # of large servers alone
+
+        resctrl.remove(known.resctrl_made)

@@ -18,25 +18,17 @@ if TYPE_CHECKING:
 
     from ..settings import Options, Settings
 
+SET_MODE_FILTER, EFAULT = 1, 14
+
 SPEC_VERSION = "1.3.0"
 OLDEST_SPEC_VERSION = "1.0.0"
 
 # words of the version line, as the other runtimes write them
-BUILT_WITH = ("SYSTEMD", "CAP", "SECCOMP")
+BUILT_WITH = ("SYSTEMD", "SELINUX", "APPARMOR", "CAP", "SECCOMP", "EBPF")
 
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
-
-# what the schema accepts; libseccomp has the last word on each
-SECCOMP_ARCHITECTURES = """
-    X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X
-    PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB""".split()
-
-# kinds of hooks that run; empty while none does (HK9)
-HOOKS: tuple[str, ...] = ()
-
-# what a caller must not take from someone it does not trust, as these annotations of a config reach systemd;
-# a name with a dot at its end stands for all that begin with it
-UNSAFE_ANNOTATIONS = ("org.systemd.property.",)
+# what a caller must not take from someone it does not trust: these annotations of a config reach systemd, or files and
+# sockets of the host's; a name with a dot at its end stands for all that begin with it
+UNSAFE_ANNOTATIONS = ("org.systemd.property.", "run.oci.")
 
 
 def main(settings: Settings, options: Options) -> int:
@@ -47,25 +39,26 @@ def main(settings: Settings, options: Options) -> int:
 
 def document() -> dict[str, Any]:
     """Return the features document."""
+    from ..plan.hooks import KINDS
     from ..plan.mounts import OPTIONS
-    from ..plan.words import CAPABILITIES
+    from ..plan.words import CAPABILITIES, CLONE, MEMORY_FLAGS, MEMORY_MODES
 
     return {
         "ociVersionMin": OLDEST_SPEC_VERSION,
         "ociVersionMax": SPEC_VERSION,
-        "hooks": list(HOOKS),
+        "hooks": list(KINDS),
         "mountOptions": sorted(OPTIONS),
         "linux": {
-            "namespaces": list(NAMESPACES),
+            "namespaces": sorted(CLONE),
             "capabilities": sorted(CAPABILITIES),
             "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": False},
             "seccomp": seccomp(),
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
-            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-            "memoryPolicy": {"modes": [], "flags": []},
-            "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
+            "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
+            "mountExtensions": {"idmap": {"enabled": "idmap" in OPTIONS}},
+            "netDevices": {"enabled": True},
         },
         "annotations": remarks(),
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
@@ -115,17 +108,30 @@ def libseccomp_version() -> str:
 
 def seccomp() -> dict[str, Any]:
     """Return what a filter may say: features-linux.md, seccomp."""
-    from ..plan.seccomp import ACTIONS, FLAGS, OPERATORS
+    from ..plan.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 
     library = libseccomp()
     if library is None:
         return {"enabled": False}
-    resolve = library.seccomp_arch_resolve_name
     return {
         "enabled": True,
         "actions": sorted(ACTIONS),
         "operators": sorted(OPERATORS),
-        "archs": [f"SCMP_ARCH_{name}" for name in SECCOMP_ARCHITECTURES if resolve(name.lower().encode())],
+        "archs": sorted(ARCHITECTURES),
         "knownFlags": sorted(FLAGS),
-        "supportedFlags": sorted(FLAGS),
+        "supportedFlags": sorted(name for name, bits in FLAGS.items() if supports(library, bits)),
     }
+
+
+def supports(library: ctypes.CDLL, bits: int) -> bool:
+    """Does this kernel know these flags of seccomp(2). Asked with a program that is nowhere: it looks at them first."""
+    import ctypes
+
+    from ..plan.seccomp import WAIT_KILLABLE_RECV
+    from ..plan.words import NEW_LISTENER
+
+    if bits & WAIT_KILLABLE_RECV:
+        bits |= NEW_LISTENER
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call(library.seccomp_syscall_resolve_name(b"seccomp"), SET_MODE_FILTER, bits, None)
+    return ctypes.get_errno() == EFAULT

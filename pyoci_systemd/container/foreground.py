@@ -6,14 +6,15 @@ import _signal
 import posix
 from select import POLLIN, poll
 
-from .relay import Relay
+from .relay import Relay, resize
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# not passed on: the first concerns our own children, and the others cannot be caught
-KEPT = (_signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP)
+# not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
+IGNORED = (_signal.SIGPIPE, _signal.SIGTTIN, _signal.SIGTTOU)
+FATAL = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 LAST = 64
 
 
@@ -22,19 +23,22 @@ class Foreground:
 
     def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
         self.pid = pid
-        self.relay = Relay(master) if master >= 0 else None
         self.status: int | None = None
+        self._unwanted = False
         if reap_orphans:
             become_subreaper()
         self._caught = catch_signals()
+        # last of all: whatever fails, our terminal is as it was
+        self.relay = Relay(master) if master >= 0 else None
 
     def wait(self) -> int:
         """Wait for the container's end and return its exit status, 128 + n when signal n ended it."""
         try:
             while self.status is None:
                 self._turn()
-            if self.relay:
-                self.relay.drain()
+            # someone who signals us when there is no container any more does not want to see the rest
+            while self.relay and not self._unwanted and self.relay.has_more():
+                self._turn()
         finally:
             if self.relay:
                 self.relay.restore()
@@ -56,12 +60,16 @@ class Foreground:
             if number == _signal.SIGCHLD:
                 self._reap()
             elif number == _signal.SIGWINCH and self.relay:
-                self.relay.resize()
+                resize(self.relay.master)
             elif self.status is None:
+                if number == _signal.SIGCONT and self.relay:
+                    self.relay.resume()
                 try:
                     posix.kill(self.pid, number)  # our child, not yet reaped: the pid is still its own
                 except ProcessLookupError:
                     continue
+            elif number in FATAL:
+                self._unwanted = True
 
     def _reap(self) -> None:
         while True:
@@ -84,11 +92,10 @@ def catch_signals() -> int:
     reading, writing = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
     _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in range(1, LAST + 1):
-        if number not in KEPT or number == _signal.SIGCHLD:
-            try:
-                _signal.signal(number, lambda *_: None)
-            except (OSError, ValueError):
-                continue  # two are the C library's own
+        try:
+            _signal.signal(number, _signal.SIG_IGN if number in IGNORED else lambda *_: None)
+        except (OSError, ValueError):
+            continue  # SIGKILL, SIGSTOP, and two that are the C library's own
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     # a child that ended before the handler was there sent its signal to nobody
     posix.write(writing, bytes([_signal.SIGCHLD]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import Error
+from ..errors import Error, printable
 
 ALLOWED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 LONGEST = 200
@@ -24,5 +24,4 @@ def check(container_id: str) -> str:
 
 def shown(text: str) -> str:
     """Return text of unknown origin so that it can stand in a message of one line."""
-    short = text if len(text) <= 60 else text[:60] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+    return printable(text if len(text) <= 60 else text[:60] + "…")

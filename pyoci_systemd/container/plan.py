@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from ..jsonio import dumps
+from ..plan.resources import INFINITY
 from .creation import Creation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.ops import Op
     from ..plan.plan import Plan
     from ..settings import Options, Settings
 
@@ -33,10 +35,20 @@ def said(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, bytes):
-        return value.hex()
+        return ranges(value)
+    if value == INFINITY:
+        return "infinity"
     if isinstance(value, (list, tuple)):
         return " ".join(said(item) for item in value)
     return str(value)
+
+
+def ranges(mask: bytes) -> str:
+    """Return the numbers of the bits of `mask`, lowest byte first, as `0-2 7`."""
+    bits = [bit for bit in range(8 * len(mask)) if mask[bit // 8] >> bit % 8 & 1]
+    first = [bit for bit in bits if bit - 1 not in bits]
+    last = [bit for bit in bits if bit + 1 not in bits]
+    return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(first, last))
 
 
 def as_text(made: Plan) -> str:
@@ -48,6 +60,9 @@ def as_text(made: Plan) -> str:
                   for name, _, value in made.properties]  # fmt: skip
     lines += ["the init will"]
     lines += [f"    {op.describe()}" for op in made.ops]
+    if made.outside:
+        lines += ["a second init, outside the user namespace, will"]
+        lines += [f"    {op.describe()}" for op in made.outside]
     lines += [f"warning: {warning}" for warning in made.warnings]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -60,14 +75,18 @@ def as_json(made: Plan) -> dict[str, object]:
             return value.hex()
         return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
+    def steps(ops: list[Op]) -> list[dict[str, object]]:
+        return [
+            {"op": op.name, "does": op.describe(), **{field: plain(getattr(op, field)) for field in op.fields}}
+            for op in ops
+        ]
+
     return {
         "unit": made.unit,
         "manager": made.manager,
         "rootfs": made.rootfs,
         "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],
-        "ops": [
-            {"op": op.name, "does": op.describe(), **{field: plain(getattr(op, field)) for field in op.fields}}
-            for op in made.ops
-        ],
+        "ops": steps(made.ops),
+        "outside": steps(made.outside),
         "warnings": made.warnings,
     }

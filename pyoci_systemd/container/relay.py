@@ -6,13 +6,17 @@ import posix
 from fcntl import F_GETFL, F_SETFL, fcntl, ioctl
 from select import POLLIN, POLLOUT
 
+from .. import log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from select import poll
     from typing import Any
 
 CHUNK = 65536
-TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
+LAST_WORDS = 2 * CHUNK  # bytes: more than a terminal holds of what nobody has read
+TIOCGWINSZ, TIOCSWINSZ, TIOCGPTPEER = 0x5413, 0x5414, 0x5441
+UNBUFFERED = (0o020000, 0o010000)  # S_IFCHR, S_IFIFO: opened once more they are the same, with flags of their own
 
 
 class Relay:
@@ -23,26 +27,43 @@ class Relay:
 
     def __init__(self, master: int) -> None:
         self.master = master
-        self._flags = {}
-        for fd in (0, 1, master):
-            self._flags[fd] = fcntl(fd, F_GETFL)
-            fcntl(fd, F_SETFL, self._flags[fd] | posix.O_NONBLOCK)
-        self._held = {master: b"", 1: b""}
-        self._open = {0: True, master: True}
-        self._saved = raw(0) if posix.isatty(0) else None
-        self.resize()
+        posix.set_blocking(master, False)
+        # as long as it is open, the terminal outlives a program that closes it and opens /dev/console later
+        self._peer = peer(master)
+        self._flags: dict[int, int] = {}
+        self.input, self.output = self._own(0, posix.O_RDONLY), self._own(1, posix.O_WRONLY)
+        self._held = {master: b"", self.output: b""}
+        self._sinks = {self.input: master, master: self.output}
+        self._open = {self.input: True, master: True}
+        self._last_byte = b"\n"
+        self._late = 0
+        self._saved: list[Any] | None = None
+        resize(master)
+        self.resume()
 
-    def resize(self) -> None:
-        """Give the container's terminal the size of ours."""
-        try:
-            ioctl(self.master, TIOCSWINSZ, ioctl(1 if posix.isatty(1) else 0, TIOCGWINSZ, b"\0" * 8))
-        except OSError:
-            return  # ours is no terminal
+    def _own(self, fd: int, mode: int) -> int:
+        """Return a descriptor of the same that never makes us wait. Others have `fd` open too, our shell for one."""
+        if posix.fstat(fd).st_mode & 0o170000 in UNBUFFERED:
+            try:
+                return posix.open(f"/proc/self/fd/{fd}", mode | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+            except OSError:
+                pass  # a pipe that nobody reads, a terminal of another user's
+        self._flags[fd] = fcntl(fd, F_GETFL)
+        fcntl(fd, F_SETFL, self._flags[fd] | posix.O_NONBLOCK)
+        return fd
+
+    def resume(self) -> None:
+        """Take our terminal: at the beginning, and when we are continued, for whoever stopped us has used it."""
+        if not posix.isatty(0) or in_background(0):
+            return
+        saved = raw(0)
+        self._saved = self._saved or saved
+        self._open[self.input] = True
 
     def register(self, watched: poll) -> None:
         """Say what we wait for: to read where nothing is held, to write where something is."""
         events: dict[int, int] = {}
-        for source, sink in ((0, self.master), (self.master, 1)):
+        for source, sink in self._sinks.items():
             if self._held[sink]:
                 events[sink] = events.get(sink, 0) | POLLOUT
             elif self._open[source]:
@@ -54,24 +75,34 @@ class Relay:
         """Move on what can be moved on at `fd`."""
         if self._held.get(fd):
             self._flush(fd)
-        if fd in self._open and not self._held[self._sink(fd)]:
+        if self._open.get(fd) and not self._held[self._sinks[fd]]:
             self._read(fd)
 
-    def _sink(self, source: int) -> int:
-        return self.master if source == 0 else 1
-
-    def _read(self, source: int) -> None:
+    def _read(self, source: int) -> int:
+        """Read what there is, and pass it on; return its size."""
+        sink = self._sinks[source]
         try:
             data = posix.read(source, CHUNK)
         except BlockingIOError:
-            return
-        except OSError:
-            data = b""  # EIO: the other side of a terminal is closed
-        if not data:
+            return 0
+        except OSError:  # EIO: the other side of a terminal is closed, or ours is somebody else's
             self._open[source] = False
-            return
-        self._held[self._sink(source)] = data
-        self._flush(self._sink(source))
+            return 0
+        self._open[source] = bool(data)
+        if source == self.input:
+            data = data or self._end_of_input()
+            self._last_byte = data[-1:]
+        self._held[sink] = data
+        self._flush(sink)
+        return len(data)
+
+    def _end_of_input(self) -> bytes:
+        """Return what someone would type to end the input: a terminal's has no end of its own (termios(3), VEOF)."""
+        import termios as t
+
+        mode = t.tcgetattr(self.master)
+        # in the middle of a line it only passes on what there is of it
+        return mode[6][t.VEOF] * (1 if self._last_byte == b"\n" else 2) if mode[3] & t.ICANON else b""
 
     def _flush(self, sink: int) -> None:
         try:
@@ -79,28 +110,57 @@ class Relay:
         except BlockingIOError:
             return
         except OSError:
-            self._held[sink] = b""
+            self._held[sink] = b""  # nobody reads it any more
 
-    def drain(self) -> None:
-        """Show what the container wrote last. Its end is known before its last words have been read."""
-        fcntl(1, F_SETFL, self._flags[1])
-        while self._open[self.master]:
-            before = self._held[1]
-            if before:
-                self._flush(1)
-            else:
-                self._read(self.master)
-                if not self._held[1] and self._open[self.master]:
-                    return  # nothing more for now: somebody else keeps the terminal open
+    def has_more(self) -> bool:
+        """Is something left to be shown, now that the container has ended. Its end is known before its last words."""
+        self._open[self.input] = False  # what is typed now is for whoever comes after us
+        while self._open[self.master] and not self._held[self.output] and self._late < LAST_WORDS:
+            size = self._read(self.master)
+            if not size:
+                break  # somebody else keeps the terminal open, and says nothing
+            self._late += size
+        return bool(self._held[self.output])
 
     def restore(self) -> None:
         """Leave our terminal as it was."""
         if self._saved is not None:
             import termios
 
-            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
-        for fd in (0, 1):
-            fcntl(fd, F_SETFL, self._flags[fd])
+            try:
+                # not TCSADRAIN: it would wait for a terminal that shows nothing at the moment
+                termios.tcsetattr(0, termios.TCSANOW, self._saved)
+            except termios.error as error:
+                log.debug(f"the terminal is gone: {error}")
+        # the other way round: where both are one socket, the flags of the first are the true ones
+        for fd, flags in reversed(self._flags.items()):
+            fcntl(fd, F_SETFL, flags)
+
+
+def resize(master: int) -> None:
+    """Give the container's terminal the size of ours, where ours has one."""
+    try:
+        size = ioctl(1 if posix.isatty(1) else 0, TIOCGWINSZ, b"\0" * 8)
+        if any(size):
+            ioctl(master, TIOCSWINSZ, size)
+    except OSError:
+        return  # ours is no terminal
+
+
+def in_background(fd: int) -> bool:
+    """Is a terminal somebody else's at the moment, as the shell has it."""
+    try:
+        return posix.tcgetpgrp(fd) != posix.getpgrp()
+    except OSError:
+        return False  # it is not our controlling terminal: no shell manages it
+
+
+def peer(master: int) -> int:
+    """Return the other side of a master, -1 where the kernel is too old for that."""
+    try:
+        return int(ioctl(master, TIOCGPTPEER, posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC))
+    except OSError:
+        return -1
 
 
 def raw(fd: int) -> list[Any]:
@@ -113,5 +173,6 @@ def raw(fd: int) -> list[Any]:
     mode[1] &= ~t.OPOST
     mode[2] = mode[2] & ~(t.CSIZE | t.PARENB) | t.CS8
     mode[3] &= ~(t.ECHO | t.ECHONL | t.ICANON | t.ISIG | t.IEXTEN)
-    t.tcsetattr(fd, t.TCSADRAIN, mode)
+    mode[6][t.VMIN], mode[6][t.VTIME] = 1, 0
+    t.tcsetattr(fd, t.TCSANOW, mode)
     return saved

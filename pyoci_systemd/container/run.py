@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..init.dialogue import ERROR
+from ..init.dialogue import GATE
+from ..plan.hooks import AT_START
+from ..plan.words import START_GATE
 from . import delete
 from .creation import Creation
 from .foreground import Foreground
+from .laststeps import await_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,21 +28,25 @@ def main(settings: Settings, options: Options) -> int:
     if options.detach:
         return 0
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
-    front = Foreground(creation.init.pid, creation.master, reap_orphans=shares_pids and not options.no_subreaper)
     try:
-        return front.wait()
+        reap_orphans = shares_pids and not options.no_subreaper
+        return Foreground(creation.init.pid, creation.master, reap_orphans).wait()
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
 
 
 def await_workload(creation: Creation) -> None:
-    """Wait until the init has become the workload: then its end of the channel is closed. Raises Error."""
+    """Take the init over its last steps until it has become the workload, hooks before and after. Raises Error."""
     try:
-        reply = creation.init.receive()
-    except ConnectionError:
-        reply = None
-    if reply and reply.kind == ERROR:
-        error = creation.explain(reply)
+        if AT_START in creation.known.hooks:
+            creation.init.expect(GATE, creation.explain, START_GATE)
+            creation.run_hooks(AT_START)
+            creation.init.let_through()
+        await_program(creation.container, creation.init, creation.init.pid, creation.explain)
+        creation.run_hooks("poststart")
+        if creation.devices:
+            creation.devices.close()
+    except BaseException as error:
         creation.undo(error)
-        raise error
+        raise

@@ -58,7 +58,14 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
         if not is_ours(bus, unit, mark, deadline):
             return
         try:
-            manager.stop_unit(bus, unit, deadline=deadline)
+            try:
+                manager.stop_unit(bus, unit, deadline=deadline)
+            except BusError as error:
+                if "`frozen`" not in error.message:
+                    raise
+                # systemd stops nothing that it has frozen
+                manager.thaw_unit(bus, unit, deadline=deadline)
+                manager.stop_unit(bus, unit, deadline=deadline)
         except BusError:
             lingers = True
             raise

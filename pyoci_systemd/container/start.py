@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posix
 
-from ..errors import Error, because, failure
-from ..init.dialogue import ERROR, GATE, PATIENCE, Init
+from ..errors import Error, because
+from ..init.dialogue import GATE, PATIENCE, Init
 from . import identity, unixsocket
+from .laststeps import await_started
 from .store import START, Container
 
 TYPE_CHECKING = False
@@ -34,21 +35,14 @@ def main(settings: Settings, options: Options) -> int:
     if reply is None or reply.kind != GATE:
         raise refusal(container.id, container.status())
     posix.unlink(f"{container.path}/{START}")
-    await_program(container, init)
+    kinds = container.known.hooks
+    if "startContainer" in kinds or "poststart" in kinds:
+        from . import starthooks
+
+        starthooks.start(settings, container, init)
+    else:
+        await_started(container, init)
     return 0
-
-
-def await_program(container: Container, init: Init) -> None:
-    """Wait until the init's end of the connection is closed by the execve. Raises Error when that failed."""
-    try:
-        reply = init.receive()
-    except TimeoutError:
-        raise Error(f"container `{container.id}` did not start within {PATIENCE:.0f} s") from None
-    except ConnectionError:
-        reply = None
-    if reply and reply.kind == ERROR:
-        complaints = dict(container.known.last_steps)
-        raise Error(failure(complaints.get(reply.index, f"step {reply.index}"), posix.strerror(reply.error)))
 
 
 def connect(container: Container) -> socket:

@@ -45,8 +45,16 @@ class Known(Record):
     start_time: int = 0
     boot_id: str = ""
     annotations: dict[str, str] = {}
+    keyring: bool = False
+    """has it a session keyring of its own; then so has whoever joins it"""
+    resctrl: list[str] = []
+    """the groups whose `tasks` its processes are in"""
+    resctrl_made: list[str] = []
+    """those that `delete` removes, in this order"""
     last_steps: list[list[Any]] = []
     """what the init does after `start`: [index, what to say when it fails]"""
+    hooks: list[str] = []
+    """the kinds of hooks that config.json has"""
 
 
 BLANK = Known("", "", "", "", "", "")
@@ -75,7 +83,7 @@ class Container:
 
     def claim(self) -> None:
         """Make the directory and lock it: of many that create the same id, one gets it. Raises Error."""
-        _make_root(self.root)
+        make_root(self.root)
         try:
             posix.mkdir(self.path, 0o700)
         except FileExistsError:
@@ -161,7 +169,7 @@ class Container:
         """Write the state, durably and whole. Raises Error."""
         self._known = known
         text = jsonio.dumps({field: getattr(known, field) for field in known.fields})
-        self.write_file(STATE, text.encode("utf-8", "surrogateescape"))
+        self.write_file(STATE, text.encode())
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file of the container's directory: never half of it, whatever happens. Raises Error."""
@@ -230,7 +238,7 @@ def exists(path: str) -> bool:
     return True
 
 
-def _make_root(root: str) -> None:
+def make_root(root: str) -> None:
     """Make the state root, ours alone. A directory of someone else is refused (CVE-2019-12439). Raises Error."""
     try:
         try:
@@ -238,7 +246,7 @@ def _make_root(root: str) -> None:
         except FileExistsError:
             pass
         except FileNotFoundError:
-            _make_root(root.rpartition("/")[0])
+            make_root(root.rpartition("/")[0])
             posix.mkdir(root, 0o700)
         found = posix.stat(root)
     except OSError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _struct import pack
 from errno import ENAMETOOLONG
 
 TYPE_CHECKING = False
@@ -32,6 +33,15 @@ def connect(path: str, timeout: float) -> socket:
         peer.connect(name)
 
     return _at(path, reach)
+
+
+def send(path: str, text: bytes, fd: int, timeout: float) -> None:
+    """Send a text with a descriptor to whoever listens at `path`. Raises OSError."""
+    peer = connect(path, timeout)
+    try:
+        peer.sendmsg([text], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", fd))])
+    finally:
+        peer.close()
 
 
 def _at(path: str, use: Callable[[socket, str], None]) -> socket:

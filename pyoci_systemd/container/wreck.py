@@ -7,8 +7,8 @@ from time import monotonic
 
 from .. import jsonio, log
 from ..errors import BusError, Error
+from ..plan.managers import manager as manager_of
 from ..plan.marker import marker
-from ..plan.properties import manager as manager_of
 from ..plan.properties import unit_and_slice
 from ..spec.load import load
 from ..systemd import manager

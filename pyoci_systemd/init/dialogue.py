@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import posix
-import sys
 from _socket import (
     AF_UNIX,
     CMSG_SPACE,
@@ -24,9 +23,9 @@ from ..record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-PID, GATE, ERROR, CONSOLE = 1, 2, 3, 4
+PID, GATE, ERROR, CONSOLE, COPY_UP = 1, 2, 3, 4, 5
 SIZE = 24
 PATIENCE = 60.0  # seconds for the longest single step: a mount of a slow device
 
@@ -36,26 +35,21 @@ WALL = 0x40000000  # __WALL: also a child that was cloned without SIGCHLD
 
 
 class Reply(Record):
-    """One message of the init. `fd` is the descriptor that came with it, -1 for none."""
+    """One message of the init. `fd` and `other` are the descriptors that came with it, -1 for none."""
 
     kind: int
     index: int
     error: int
     value: int
     fd: int = -1
+    other: int = -1
 
 
-def program() -> bytes:
-    """Return the init's executable. Raises OSError."""
-    fd = posix.open(f"{sys.path[0]}/pyoci_systemd/init/pyoci-init", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 1 << 20)
-    finally:
-        posix.close(fd)
+PROGRAM = __file__.rpartition("/")[0] + "/pyoci-init"
 
 
-def sealed(data: bytes) -> int:
-    """Return a descriptor of an anonymous executable that nobody can write to any more.
+def sealed(path: str) -> int:
+    """Return a descriptor of an anonymous copy of an executable that nobody can write to any more. Raises OSError.
 
     A container that reaches it as /proc/self/exe has hold of nothing of the host's (CVE-2019-5736).
     """
@@ -66,7 +60,11 @@ def sealed(data: bytes) -> int:
         if error.errno != EINVAL:  # before Linux 6.3 every memfd is executable
             raise
         fd = posix.memfd_create("pyoci-init", flags)
-    posix.write(fd, data)
+    source = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        posix.sendfile(fd, source, 0, 1 << 20)
+    finally:
+        posix.close(source)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return int(fd)
 
@@ -83,22 +81,25 @@ class Init:
         self._early: list[Reply] = []
 
     @classmethod
-    def spawn(cls, message: bytes, preserve_fds: int, start: socket | None) -> Init:
-        """Start an init and hand it its ops, and the socket on which it will wait for `start`. Raises OSError."""
+    def spawn(
+        cls, message: bytes, preserve_fds: int, given: Sequence[int] = (), stdio: tuple[int, int, int] = (0, 1, 2)
+    ) -> Init:
+        """Start an init and hand it its ops, and descriptors that ops know by number. Raises OSError."""
         ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-        executable = sealed(program())
+        executable = sealed(PROGRAM)
         try:
             posix.set_inheritable(theirs.fileno(), True)
             argv = ["pyoci-init", str(theirs.fileno()), str(preserve_fds)]
-            first = posix.posix_spawn(f"/proc/self/fd/{executable}", argv, {})
+            moved = [(posix.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio) if fd != number]
+            first = posix.posix_spawn(f"/proc/self/fd/{executable}", argv, {}, file_actions=moved)
         finally:
             theirs.close()
             posix.close(executable)
         init = cls(ours, first)
         ours.settimeout(PATIENCE)
-        rights = [(SOL_SOCKET, SCM_RIGHTS, pack("=i", start.fileno()))] if start else []
-        ours.sendmsg([message[:8]], rights)
+        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"={len(given)}i", *given))] if given else []
         try:
+            ours.sendmsg([message[:8]], rights)
             ours.sendall(message[8:])
         except OSError as error:
             if error.errno != EPIPE:  # it died: its last words are still to be read
@@ -109,7 +110,7 @@ class Init:
         """Return the next message, None at the end of file. Raises TimeoutError."""
         if self._early and self.pid:
             return self._early.pop()
-        data, control, _, _ = self.channel.recvmsg(SIZE, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+        data, control, _, _ = self.channel.recvmsg(SIZE, CMSG_SPACE(8), MSG_CMSG_CLOEXEC)
         while data and len(data) < SIZE:
             more = self.channel.recv(SIZE - len(data))
             if not more:
@@ -118,7 +119,8 @@ class Init:
         if len(data) < SIZE:
             return None
         kind, index, error, value = unpack("=IIixxxxq", data)
-        return Reply(kind, index, error, value, unpack("=i", control[0][2][:4])[0] if control else -1)
+        rights = control[0][2] if control else b""
+        return Reply(kind, index, error, value, *unpack(f"={len(rights) // 4}i", rights))
 
     def expect(self, kind: int, failure: Callable[[Reply], Error], value: int | None = None) -> Reply:
         """Return the next message, which must be of this kind (and value).
@@ -135,13 +137,29 @@ class Init:
             raise Error("the container's init died")
         if reply.kind == ERROR:
             raise failure(reply)
-        if kind == PID and reply.kind == GATE and reply.value != value:
+        if kind == PID and (reply.kind == COPY_UP or (reply.kind == GATE and reply.value != value)):
             # on a busy machine the container's first process is at its gate before the one that made it says so
             self._early.append(reply)
+            return self.expect(kind, failure, value)
+        if reply.kind == COPY_UP:
+            self._copy_up(reply, failure)
             return self.expect(kind, failure, value)
         if reply.kind != kind or value not in (None, reply.value):
             raise Error(f"the container's init said {reply.kind}/{reply.value} instead of {kind}/{value}")
         return reply
+
+    def _copy_up(self, reply: Reply, failure: Callable[[Reply], Error]) -> None:
+        """Do what the init asks for: copy one directory into another. Raises what `failure` makes of an OSError."""
+        from .copyup import OWNER, copy_up  # for the few who use `tmpcopyup`
+
+        try:
+            copy_up(reply.fd, reply.other, bool(reply.value & OWNER))
+        except OSError as error:
+            raise failure(Reply(ERROR, reply.index, error.errno or 0, 0)) from None
+        finally:
+            posix.close(reply.fd)
+            posix.close(reply.other)
+        self.let_through()
 
     def last_words(self) -> Reply | None:
         """Return why the init died, None when it lives or did not say."""

@@ -3,7 +3,7 @@
  *
  *   runtime                         first process                 container's first process
  *   spawn ───────────────────────►  close what is not ours
- *   ops (+ start socket) ────────►  namespaces … clone ─────────► rootfs, mounts, devices …
+ *   ops (+ descriptors) ─────────►  namespaces … clone ─────────► rootfs, mounts, devices …
  *   ◄─────────────────────── PID ── exit                          │
  *   StartTransientUnit(PID)                                       │
  *   ◄────────────────────────────────────────── GATE (scope) ───  waits
@@ -13,11 +13,15 @@
  *   start: connect ──────────────────────────────────────────►    await_start (create only)
  *   ◄────────────────────────── end of file: the workload runs ── execve
  *
+ * `exec` and hooks that run inside are the same, shorter: the first process enters the container's namespaces, and
+ * what it clones has only the process part, with the gate of the state.
+ *
  * Whatever fails is answered by ERROR with the op's index and its errno, and the init is gone. Until the state is
  * written it also dies with the runtime: by PR_SET_PDEATHSIG, and by the end of file on the channel.
  */
 #include "init.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -30,6 +34,7 @@ struct descriptors fds = {-1, -1, -1, -1, -1, 0};
 
 #define DECLARE(name, signature) OP(name);
 OPS(DECLARE)
+SYSTEM_CALLS
 
 static const struct op {
 	int (*play)(const struct arg *);
@@ -47,41 +52,65 @@ struct message {
 	int64_t value;
 };
 
-void reply(enum reply_kind kind, int error, int64_t value, int fd)
+/* Say something, and send none, one or two descriptors with it. */
+void reply(enum reply_kind kind, int error, int64_t value, int one, int other)
 {
 	struct message message = {kind, current, error, 0, value};
 	struct iovec part = {&message, sizeof message};
+	const int sent[2] = {one, other};
+	size_t size = sizeof(int) * (size_t)((one >= 0) + (other >= 0));
 	union {
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(sizeof sent)];
 		struct cmsghdr align;
 	} control = {0};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
-	if (fd >= 0) {
+	if (size) {
 		header.msg_control = control.space;
-		header.msg_controllen = sizeof control.space;
+		header.msg_controllen = CMSG_SPACE(size);
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
 		rights->cmsg_level = SOL_SOCKET;
 		rights->cmsg_type = SCM_RIGHTS;
-		rights->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+		rights->cmsg_len = CMSG_LEN(size);
+		memcpy(CMSG_DATA(rights), sent, size);
 	}
 	/* a runtime that is gone is found out at the next gate */
 	sendmsg(fds.channel, &header, MSG_NOSIGNAL);
 }
 
+/* -- what ops name by its number: the descriptors that came with the ops, then those that ops take for later ones */
+
+enum { HANDLES = 253 }; /* the most that one message carries (unix(7), SCM_MAX_FD) */
+static int handles[HANDLES];
+static size_t taken;
+
+int handle(int64_t number)
+{
+	errno = EBADF;
+	return (uint64_t)number < taken ? handles[number] : -1;
+}
+
+int keep(int fd)
+{
+	errno = fd < 0 ? errno : EMFILE;
+	if (fd < 0 || taken == HANDLES)
+		return done(-1, fd, -1);
+	handles[taken++] = fd;
+	return 0;
+}
+
 static void fail(int error)
 {
-	reply(REPLY_ERROR, error, 0, -1);
+	reply(REPLY_ERROR, error, 0, -1, -1);
 	_exit(1);
 }
 
-/* Say that `gate` is reached and wait to be let through. */
-void await(int gate)
+/* Say something and wait to be let through. */
+void ask(enum reply_kind kind, int64_t value, int one, int other)
 {
 	char byte;
 
-	reply(REPLY_GATE, 0, gate, -1);
+	reply(kind, 0, value, one, other);
 	if (read(fds.channel, &byte, 1) != 1)
 		_exit(1);
 }
@@ -100,7 +129,8 @@ OP(await)
 	 * Until then, waiting for it, the end of file on the channel is enough to notice that. */
 	if (a[0].number == GATE_STATE)
 		prctl(PR_SET_PDEATHSIG, 0);
-	await((int)a[0].number);
+	ask(REPLY_GATE, a[0].number, fds.offer, -1);
+	fds.offer = -1; /* and not closed: a filter may be there by now that has not been asked about more than this */
 	return 0;
 }
 
@@ -186,12 +216,12 @@ static void play(struct reader r, uint32_t count)
 
 /* -- the beginning */
 
-/* Read the size of the op list, and with it the start socket where one is sent. */
+/* Read the size of the op list, and with it the descriptors that are sent. */
 static bool receive_head(uint32_t head[2])
 {
 	struct iovec part = {head, 2 * sizeof *head};
 	union {
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(sizeof handles)];
 		struct cmsghdr align;
 	} control;
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
@@ -199,8 +229,10 @@ static bool receive_head(uint32_t head[2])
 	if (recvmsg(fds.channel, &header, MSG_CMSG_CLOEXEC | MSG_WAITALL) != (ssize_t)part.iov_len)
 		return false;
 	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-	if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS)
-		memcpy(&fds.start, CMSG_DATA(rights), sizeof fds.start);
+	if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
+		taken = (rights->cmsg_len - CMSG_LEN(0)) / sizeof *handles;
+		memcpy(handles, CMSG_DATA(rights), taken * sizeof *handles);
+	}
 	return true;
 }
 

@@ -40,14 +40,14 @@ static const char *front_door(void)
 /* Write ourselves into our own cgroup. Where that is not possible nothing is lost but time. */
 static void warm_up(void)
 {
-	char text[4096], path[sizeof text + 40];
+	char text[4096] = "\n", path[sizeof text + 40];
 	int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	ssize_t size = fd < 0 ? -1 : read(fd, text + 1, sizeof text - 2);
 
 	if (size <= 0)
 		return;
-	text[size] = '\0';
-	char *line = strncmp(text, "0::", 3) ? strstr(text, "\n0::") : text - 1;
+	text[size + 1] = '\0';
+	char *line = strstr(text, "\n0::");
 	if (!line)
 		return;
 	line += 4;
@@ -69,6 +69,10 @@ static int makes_scope(char **argv)
 	}
 	return 0;
 }
+
+/* What would steer the C library, its linker, or libcrypto, which Python loads; PYTHON* is nothing to `-I`. */
+static const char *const steering[] = {
+	"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "LD_PROFILE_OUTPUT", "LD_SHOW_AUXV", "LD_TRACE_LOADED_OBJECTS", "LD_BIND_NOW", "LD_ORIGIN_PATH", "LD_HWCAP_MASK", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "LOCPATH", "NLSPATH", "MALLOC_CHECK_", "MALLOC_TRACE", "MALLOC_ARENA_MAX", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"};
 
 int main(int argc, char **argv)
 {
@@ -95,6 +99,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < argc; i++)
 		arguments[n++] = argv[i];
 	arguments[n] = NULL;
+	for (size_t i = 0; i < sizeof steering / sizeof *steering; i++)
+		unsetenv(steering[i]);
 	execv(PYTHON, arguments);
 	fprintf(stderr, "pyoci: `%s`: %s\n", PYTHON, strerror(errno));
 	return 1;

@@ -9,12 +9,7 @@
 #include <sys/vfs.h>
 
 enum { PROC_MAGIC = 0x9fa0, DEVPTS_MAGIC = 0x1cd1, PTS_MAJOR = 136, PTS_MAJORS = 8 };
-enum { BIND_RECURSIVE = 0x4000, MAKE_SLAVE = 1 << 19, MOVE = 0x2000, DETACH = 2 };
-
-static int old_mount(const char *source, const char *target, unsigned long flags)
-{
-	return (int)syscall(SYS_mount, source, target, NULL, flags, NULL);
-}
+enum { BIND_RECURSIVE = 0x4000, MOVE = 0x2000, DETACH = 2 };
 
 static int set_attributes(int tree, unsigned flags, struct mount_attr attr)
 {
@@ -53,25 +48,32 @@ static enum kind kind_of(int fd)
 	return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) ? DIRECTORY : REGULAR;
 }
 
-static int attach_at(int tree, int place)
+/* Make the root of a filesystem like the directory that it is going to cover; what is in that one, the runtime copies. */
+static int like_covered(int tree, int place, int resolve)
 {
-	return place < 0 ? -1 : done(move_to(tree, place), place, -1);
+	struct stat covered;
+
+	if (resolve & COVERED_MODE && (fstat(place, &covered) < 0 || fchmodat(tree, ".", covered.st_mode & 07777, 0) < 0))
+		return -1;
+	if (resolve & COPY_UP)
+		ask(REPLY_COPY_UP, resolve, place, tree);
+	return 0;
 }
 
-/* Attach a detached mount to `target` below the root, making the place where it is missing. */
-static int attach(int tree, const char *target, int resolve)
+/* Open `target` below the root for a mount, making it where it is missing; what was there may be taken over. */
+static int open_place(int tree, const char *target, int resolve)
 {
 	/* /proc and /sys reached through a link would put them where the image likes (CVE-2019-19921) */
 	uint64_t strict = resolve & NO_SYMLINKS ? RESOLVE_NO_SYMLINKS : 0;
+	int nofollow = resolve & (NO_SYMLINKS | TARGET_NOFOLLOW) ? O_NOFOLLOW : 0;
+	int place = in_root(target, O_PATH | nofollow, strict);
 
-	if (!(resolve & (NO_SYMLINKS | TARGET_NOFOLLOW)))
-		return attach_at(tree, ensure(target, kind_of(tree)));
-	int place = in_root(target, O_PATH | O_NOFOLLOW, strict);
-	if (place < 0 && errno == ENOENT) {
-		done(0, ensure(target, kind_of(tree)), -1);
-		place = in_root(target, O_PATH | O_NOFOLLOW, strict);
-	}
-	return attach_at(tree, place);
+	if (place >= 0)
+		return like_covered(tree, place, resolve) < 0 ? done(-1, place, -1) : place;
+	if (errno != ENOENT && errno != ENOTDIR)
+		return -1;
+	place = ensure(target, kind_of(tree));
+	return nofollow ? done(in_root(target, O_PATH | nofollow, strict), place, -1) : place;
 }
 
 static int configure(int fs, unsigned command, const char *key, const char *value)
@@ -79,23 +81,23 @@ static int configure(int fs, unsigned command, const char *key, const char *valu
 	return (int)syscall(SYS_fsconfig, fs, command, key, value, 0);
 }
 
-static int parameter(int fs, const char *text)
+/* Tell a filesystem its parameters, and then to come into being or to change. */
+static int parameters(int fs, const struct arg *data, unsigned command)
 {
-	char key[PATH_MAX];
-	const char *equals = strchr(text, '=');
+	char *key = data ? (char *)data->text : NULL;
 
-	if (!equals)
-		return configure(fs, FSCONFIG_SET_FLAG, text, NULL);
-	errno = EINVAL;
-	if ((size_t)(equals - text) >= sizeof key)
-		return -1;
-	memcpy(key, text, (size_t)(equals - text));
-	key[equals - text] = '\0';
-	return configure(fs, FSCONFIG_SET_STRING, key, equals + 1);
+	for (uint32_t i = 0; data && i < data->length; i++) {
+		char *next = key + strlen(key) + 1, *value = key;
+		strsep(&value, "=");
+		if (configure(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value) < 0)
+			return -1;
+		key = next;
+	}
+	return configure(fs, command, NULL, NULL);
 }
 
 /* Make a filesystem and return it as a detached mount. */
-static int new_mount(const char *type, const char *source, const struct arg *data)
+int new_mount(const char *type, const char *source, const struct arg *data)
 {
 	int fs = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), tree = -1;
 
@@ -103,11 +105,7 @@ static int new_mount(const char *type, const char *source, const struct arg *dat
 		return -1;
 	if (*source && configure(fs, FSCONFIG_SET_STRING, "source", source) < 0)
 		return done(-1, fs, -1);
-	const char *text = data ? data->text : NULL;
-	for (uint32_t i = 0; data && i < data->length; i++, text += strlen(text) + 1)
-		if (parameter(fs, text) < 0)
-			return done(-1, fs, -1);
-	if (configure(fs, FSCONFIG_CMD_CREATE, NULL, NULL) == 0)
+	if (parameters(fs, data, FSCONFIG_CMD_CREATE) == 0)
 		tree = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	return done(tree, fs, -1);
 }
@@ -127,11 +125,6 @@ OP(private_proc)
 		return -1;
 	errno = EINVAL;
 	return found.f_type == PROC_MAGIC ? 0 : -1;
-}
-
-OP(propagation)
-{
-	return old_mount(NULL, "/", (unsigned long)a[0].number);
 }
 
 static bool is_device(int fd, mode_t type, unsigned major_number, unsigned minor_number)
@@ -158,32 +151,50 @@ OP(rootfs)
 	return done(fds.root < 0 ? -1 : move_to(fds.root, place), place, -1);
 }
 
-/* Give a detached mount its attributes (from `a` on), attach it, and let go of it. */
-static int place(int tree, const char *target, int resolve, const struct arg *a)
+/* Attach a detached mount to its target, with the attributes that follow in `a`, and let go of it. */
+static int attach(int tree, const struct arg *target, const struct arg *a)
 {
-	if (tree < 0)
-		return -1;
-	return done(finish(tree, a) < 0 ? -1 : attach(tree, target, resolve), tree, -1);
+	int place = tree < 0 ? -1 : open_place(tree, target->text, (int)a[0].number);
+
+	/* attributes last: what is read-only cannot be filled */
+	return done(place < 0 || finish(tree, a + 1) < 0 ? -1 : move_to(tree, place), tree, place);
 }
 
 OP(mount)
 {
-	return place(new_mount(a[0].text, a[1].text, &a[3]), a[2].text, (int)a[4].number, a + 5);
+	int tree = new_mount(a[0].text, a[1].text, &a[3]);
+
+	if (tree < 0 && errno == EPERM && *a[4].text) {
+		/* in place of what the kernel denies to a user namespace: all of what is there, no freer below than above */
+		tree = clone_tree(AT_FDCWD, a[4].text, AT_RECURSIVE);
+		if (tree >= 0 && set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.attr_set = (uint64_t)a[6].number}) < 0)
+			return done(-1, tree, -1);
+	}
+	return attach(tree, &a[2], a + 5);
+}
+
+OP(tree)
+{
+	int tree = clone_tree(AT_FDCWD, a[0].text, (unsigned)a[2].number);
+	int result = tree < 0 ? -1 : set_attributes(tree, AT_RECURSIVE, (struct mount_attr){.propagation = (uint64_t)a[3].number});
+
+	return result < 0 ? done(-1, tree, -1) : keep(tree);
 }
 
 OP(bind)
 {
-	unsigned recursive = a[2].number ? AT_RECURSIVE : 0;
-	unsigned nofollow = a[3].number & SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0;
-
-	return place(clone_tree(AT_FDCWD, a[0].text, recursive | nofollow), a[1].text, (int)a[3].number, a + 4);
+	return attach(handle(a[3].number), &a[1], a + 4);
 }
 
 OP(remount)
 {
-	int tree = in_root(a[0].text, O_PATH, 0);
+	int place = in_root(a[0].text, O_PATH, 0), fs = -1, result = place < 0 ? -1 : finish(place, a + 2);
 
-	return tree < 0 ? -1 : done(finish(tree, a + 1), tree, -1);
+	if (result == 0 && a[1].length) {
+		fs = (int)syscall(SYS_fspick, place, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+		result = fs < 0 ? -1 : parameters(fs, &a[1], FSCONFIG_CMD_RECONFIGURE);
+	}
+	return done(result, place, fs);
 }
 
 OP(mknod)
@@ -208,18 +219,6 @@ OP(mknod)
 	return done(result, fd, dir);
 }
 
-OP(bind_device)
-{
-	int tree = clone_tree(AT_FDCWD, a[0].text, 0);
-
-	if (tree < 0)
-		return -1;
-	errno = ENODEV;
-	if (!is_device(tree, (mode_t)a[1].number & S_IFMT, (unsigned)a[2].number, (unsigned)a[3].number))
-		return done(-1, tree, -1);
-	return done(attach(tree, a[0].text, 0), tree, -1);
-}
-
 OP(symlink)
 {
 	const char *name;
@@ -228,7 +227,10 @@ OP(symlink)
 	if (dir < 0)
 		return -1;
 	int result = symlinkat(a[0].text, dir, name);
-	return done(result < 0 && errno == EEXIST ? 0 : result, dir, -1);
+	char found[PATH_MAX] = {0};
+	if (result < 0 && errno == EEXIST && (!a[2].number || (readlinkat(dir, name, found, sizeof found - 1) > 0 && !strcmp(found, a[0].text))))
+		result = 0;
+	return done(result, dir, -1);
 }
 
 static int absent(void)
@@ -244,43 +246,50 @@ static int cover(int tree, int place, uint64_t attributes)
 	return done(result < 0 ? -1 : move_to(tree, place), tree, place);
 }
 
+/* Open what is to be hidden: a path, the filesystem it must be in (its mountpoint, or nothing), and the kind of that.
+ * While names change places `/proc` may be another directory, and what is absent there is not absent. */
+static int find_hidden(const struct arg *a)
+{
+	struct statfs found;
+	int base = in_root(a[1].text, O_PATH, 0);
+
+	if (a[2].number && (base < 0 || fstatfs(base, &found) < 0 || (int64_t)found.f_type != a[2].number)) {
+		errno = ESTALE;
+		return done(-1, base, -1);
+	}
+	return done(below(base, a[0].text + a[1].length, O_PATH, 0), base, -1);
+}
+
 OP(mask)
 {
-	int place = in_root(a[0].text, O_PATH, 0);
+	int place = find_hidden(a);
 
 	if (place < 0)
 		return absent();
 	if (kind_of(place) == DIRECTORY)
-		return cover(new_mount("tmpfs", "tmpfs", NULL), place, MOUNT_ATTR_RDONLY);
+		return cover(new_mount("tmpfs", "tmpfs", &a[3]), place, MOUNT_ATTR_RDONLY);
 	return cover(clone_tree(fds.null, "", AT_EMPTY_PATH), place, 0);
 }
 
 OP(read_only)
 {
-	int place = in_root(a[0].text, O_PATH, 0);
+	int place = find_hidden(a);
 
 	return place < 0 ? absent() : cover(clone_tree(place, "", AT_EMPTY_PATH | AT_RECURSIVE), place, MOUNT_ATTR_RDONLY);
 }
 
-OP(read_only_root)
-{
-	return set_attributes(fds.root, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
-}
-
 OP(pivot_root)
 {
-	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is let go. It is
-	 * made a slave first, so that letting go of it never reaches the host. */
-	if (fchdir(fds.root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
-		return -1;
-	if (old_mount(NULL, ".", MAKE_SLAVE | BIND_RECURSIVE) < 0 || syscall(SYS_umount2, ".", DETACH) < 0)
+	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is let go. No mount of
+	 * it is shared any more, so that never reaches the host. */
+	if (fchdir(fds.root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || syscall(SYS_umount2, ".", DETACH) < 0)
 		return -1;
 	return done(chdir("/"), fds.root, fds.null);
 }
 
 OP(change_root)
 {
-	if (fchdir(fds.root) < 0 || old_mount(".", "/", MOVE) < 0 || chroot(".") < 0)
+	if (fchdir(fds.root) < 0 || syscall(SYS_mount, ".", "/", NULL, MOVE, NULL) < 0 || chroot(".") < 0)
 		return -1;
 	return done(chdir("/"), fds.root, fds.null);
 }
@@ -328,9 +337,9 @@ OP(console)
 	int terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (terminal < 0 || !is_pts(terminal) || (size.ws_col && ioctl(terminal, TIOCSWINSZ, &size) < 0))
 		return done(-1, master, terminal);
-	if (ioctl(terminal, TIOCSCTTY, 0) < 0 || bind_console(terminal) < 0)
+	if (ioctl(terminal, TIOCSCTTY, 0) < 0 || (a[2].number && bind_console(terminal) < 0))
 		return done(-1, master, terminal);
-	reply(REPLY_CONSOLE, 0, 0, master);
+	reply(REPLY_CONSOLE, 0, 0, master, -1);
 	for (int fd = 0; fd < 3; fd++)
 		if (dup2(terminal, fd) < 0)
 			return done(-1, master, terminal);

@@ -35,9 +35,9 @@ static int open_how(int dir, const char *path, int flags, unsigned long long res
 	return -1;
 }
 
-int in_root(const char *path, int flags, unsigned long long resolve)
+int below(int dir, const char *path, int flags, unsigned long long resolve)
 {
-	return open_how(fds.root, *path ? path : ".", flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve);
+	return open_how(dir, *path ? path : ".", flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve);
 }
 
 static int ensure_linked(const char *path, enum kind kind, int links);

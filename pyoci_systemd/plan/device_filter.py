@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _struct import pack
 
-from .resources import ALWAYS
+from .resources import ALWAYS, about_all, sweeping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def rules(config: Config) -> list[Rule]:
         kind = rule.get("type") or "a"
         entry: Rule = (rule["allow"], kind, rule.get("major", -1), rule.get("minor", -1), rule.get("access") or "rwm")
         # a rule for all devices is what the list begins with; the defaults of a container stand all the same
-        result = [entry, *_always()] if kind == "a" else [*result, entry]
+        result = [*([] if sweeping(rule) else result), entry, *(_always() if about_all(rule) else ())]
     return result
 
 

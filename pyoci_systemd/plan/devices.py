@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from . import ops
+from .words import CLONE_TREE, PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.types import Config
+    from .handles import Handles
 
 CHARACTER, BLOCK, FIFO = 0o020000, 0o060000, 0o010000
 TYPES = {"c": CHARACTER, "u": CHARACTER, "b": BLOCK, "p": FIFO}
@@ -32,7 +34,7 @@ LINKS = (
 )
 
 
-def plan(config: Config, can_make_nodes: bool) -> list[ops.Op]:
+def plan(config: Config, handles: Handles, can_make_nodes: bool) -> list[ops.Op]:
     """Return the ops of the default devices, the config's own, and the links.
 
     `can_make_nodes`: mknod(2) is denied in a user namespace; the host's node is bound instead.
@@ -48,5 +50,8 @@ def plan(config: Config, can_make_nodes: bool) -> list[ops.Op]:
         if can_make_nodes or node[1] & FIFO == node[1] & 0o170000:
             nodes.append(ops.Mknod(*node))
         else:
-            nodes.append(ops.BindDevice(*node[:4]))
-    return nodes + [ops.Symlink(target, path) for target, path in LINKS]
+            path, mode, major, minor = node[:4]
+            handles.devices.append((path, mode & 0o170000, major, minor))
+            handles.sources.append(ops.Tree(path, path, CLONE_TREE, PROPAGATION["private"]))
+            nodes.append(ops.Bind(path, path, 0, handles.take(), 0, 0, 0, 0, 0, 0))
+    return nodes + [ops.Symlink(target, path, 0) for target, path in LINKS]

@@ -14,6 +14,12 @@ class Facts(Record):
     """what the runtime itself holds, and so can give; a bit mask in the order of capability(7)"""
     in_user_namespace: bool
     """is the runtime already in a user namespace that is not the host's first one"""
+    apparmor: str = ""
+    """how AppArmor confines the runtime, in its words; "" when it is not enabled, or nobody asked"""
+    selinux: bool = False
+    """is SELinux enabled; not looked for when nobody asked"""
+    links: dict[str, str] | None = None
+    """sources of mounts with `copy-symlink` that are links, and where each leads"""
 
 
 class Request(Record):
@@ -32,3 +38,12 @@ class Request(Record):
     new_keyring: bool = True
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
+
+
+class Door(Record):
+    """How a container that is there is entered."""
+
+    namespaces: int
+    """CLONE_* of those of its first process that are not the runtime's own"""
+    cgroup: str
+    """the directory of the cgroup to be born in, "" to stay in the runtime's own"""

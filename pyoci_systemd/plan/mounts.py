@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import namespaces, ops
-from .words import ATTRIBUTES, PROPAGATION, RECURSIVE
+from . import idmaps, namespaces, ops
+from .words import ATTRIBUTES, BELOW, CLONE_TREE, NOFOLLOW, PROPAGATION, RECURSIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.types import Config, Mount
+    from .facts import Facts
+    from .handles import Handles
 
 RELATIME, ATIME_MASK = 0x00, 0x70
 
@@ -43,11 +45,18 @@ _PROPAGATION_WORDS = {
     **{"r" + word: bit | RECURSIVE for word, bit in PROPAGATION.items()},
 }
 
-NO_SYMLINKS, SOURCE_NOFOLLOW, TARGET_NOFOLLOW = 1, 2, 4
-_RESOLVE_WORDS = {"src-nofollow": SOURCE_NOFOLLOW, "dest-nofollow": TARGET_NOFOLLOW}
+NO_SYMLINKS, TARGET_NOFOLLOW, COVERED_MODE, COPY_UP, COPY_OWNER = 1, 2, 4, 8, 16
 
-# superblocks that all mounts of their kind share: `ro` is for the mount alone
-_SHARED = ("proc", "sysfs", "cgroup2", "mqueue", "devpts")
+# words that concern how a mount is made, rather than what it is
+_HOW = ("bind", "rbind", "remount", "src-nofollow", "dest-nofollow", "copy-symlink", "tmpcopyup", *idmaps.OPTIONS)
+
+# filesystems of which `ro` is for the mount alone: all mounts of their kind share one, or we have to fill it first
+_WRITABLE = ("proc", "sysfs", "cgroup2", "mqueue", "devpts", "tmpfs")
+
+# what may be bound where the kernel denies a filesystem to a user namespace
+_FALLBACKS = {"sysfs": "/sys", "cgroup2": "/sys/fs/cgroup"}
+
+AT_EMPTY_PATH = 0x1000
 
 # F157: what a mount without options means
 _DEFAULTS = {
@@ -64,30 +73,23 @@ _DEFAULTS = {
 OPTIONS = tuple(
     sorted(
         {
-            "bind",
-            "rbind",
-            "remount",
+            *_HOW,
             *_ATTRIBUTE_WORDS,
             *("r" + word for word in _ATTRIBUTE_WORDS),
             *_PARAMETER_WORDS,
+            *("r" + word for word in _PARAMETER_WORDS[:5]),
             *_NOTHING,
             *_PROPAGATION_WORDS,
-            *_RESOLVE_WORDS,
         }
     )
 )
-
-# words that mean something the init cannot do yet; handing them to the filesystem as data would only confuse
-_LATER = ("idmap", "ridmap", "tmpcopyup", "copy-symlink")
 
 
 class Words(Record):
     """The options of one mount, sorted."""
 
     data: list[str]
-    bind: bool = False
-    recursive: bool = False
-    remount: bool = False
+    how: list[str]
     resolve: int = 0
     set: int = 0
     clear: int = 0
@@ -110,72 +112,172 @@ class Words(Record):
         """Return what every mount op ends with."""
         return self.set, self.clear, self.recursive_set, self.recursive_clear, self.propagation
 
+    def says(self, *keys: str) -> bool:
+        """Does the filesystem get a parameter of one of these names."""
+        return any(word.partition("=")[0] in keys for word in self.data)
 
-def sort_words(options: object, where: str) -> Words:
-    """Sort mount options into what the init needs. Raises SpecError for a word that is not supported."""
-    words = Words(data=[])
+
+def sort_words(options: object) -> Words:
+    """Sort mount options into what the init needs."""
+    words = Words(data=[], how=[])
     for word in options or ():  # type: ignore[attr-defined]
         if word in _ATTRIBUTE_WORDS:
             words.attribute(word, recursive=False)
-        elif word in ("bind", "rbind"):
-            words.bind, words.recursive = True, words.recursive or word == "rbind"
+        elif word.partition("=")[0] in _HOW and (word in _HOW or word.partition("=")[0] in idmaps.OPTIONS):
+            words.how.append(word.partition("=")[0])
         elif word in _PROPAGATION_WORDS:
             words.propagation = _PROPAGATION_WORDS[word]
         elif word[:1] == "r" and word[1:] in _ATTRIBUTE_WORDS:
             words.attribute(word[1:], recursive=True)
-        elif word == "remount":
-            words.remount = True
-        elif word in _RESOLVE_WORDS:
-            words.resolve |= _RESOLVE_WORDS[word]
-        elif word.split("=", 1)[0] in _LATER:
-            raise SpecError(f"config.json: {where}.options: `{word}` is not supported yet")
-        elif word not in _NOTHING:
+        elif word[:1] == "r" and word[1:] in _PARAMETER_WORDS:
+            # a filesystem is told once, and has nothing below it yet
+            words.data.append(word[1:])
+        elif word and word not in _NOTHING:  # podman's `--systemd` sends an empty one
             words.data.append(word)
+    if "dest-nofollow" in words.how:
+        words.resolve |= TARGET_NOFOLLOW
     return words
 
 
-def plan_one(mount: Mount, index: int, request_bundle: str, cgroup_namespace: bool) -> ops.Op:
-    """Return the op of one mount."""
-    target = "/" + mount["destination"].strip("/")
-    where = f"mounts[{index}]"
-    options = mount.get("options")
-    words = sort_words(_DEFAULTS.get(target) if options is None else options, where)
-    kind, source = mount.get("type") or "", mount.get("source") or ""
-    for key in "uidMappings", "gidMappings":
-        if mount.get(key):
-            raise SpecError(f"config.json: {where}.{key} is not supported yet")
-    if {*target.split("/")} <= {"", ".", ".."}:
-        raise SpecError(f"config.json: {where}.destination: the root filesystem cannot be mounted over")
-    if words.remount:
-        return ops.Remount(target, *words.numbers())
-    if kind == "bind" or words.bind:
+def outside(propagation: int) -> int:
+    """Return how mounts of the host's are to be kept apart from ours, given linux.rootfsPropagation."""
+    return PROPAGATION["private"] if propagation & PROPAGATION["private"] else PROPAGATION["slave"]
+
+
+class Mounting:
+    """The mounts of one config on their way into ops."""
+
+    def __init__(self, config: Config, facts: Facts, bundle: str, propagation: int, handles: Handles) -> None:
+        self.config = config
+        self.bundle = bundle
+        self.handles = handles
+        self.links = facts.links or {}
+        wanted = namespaces.wanted(config)
+        self.cgroup_namespace = "cgroup" in wanted
+        # where the kernel may deny a filesystem, for it belongs to a namespace that is not the user namespace's
+        confined = "user" in wanted or facts.in_user_namespace
+        self.may_lack = {
+            "sysfs": confined and (wanted.get("network") != "" or facts.in_user_namespace),
+            "cgroup2": confined and (wanted.get("cgroup") != "" or facts.in_user_namespace),
+        }
+        self.outside = outside(propagation)
+        self.shared_root = bool(propagation & PROPAGATION["shared"])
+        self.no_tty_group = wanted.get("user") == "" and not _maps(config, 5)
+
+    def plan(self, mount: Mount, index: int) -> ops.Op:
+        """Return the op of one mount. Raises SpecError."""
+        target = "/" + mount["destination"].strip("/")
+        where = f"config.json: mounts[{index}]"
+        words = self._words(mount, target)
+        kind = mount.get("type") or ""
+        if {*target.split("/")} <= {"", ".", ".."}:
+            raise SpecError(f"{where}.destination: the root filesystem cannot be mounted over")
+        if "remount" in words.how:
+            # of a bind there is nothing to change but the mount
+            return ops.Remount(target, [] if "bind" in words.how else words.data, *words.numbers())
+        bind = kind == "bind" or "bind" in words.how or "rbind" in words.how
+        if not bind and not kind:
+            raise SpecError(f"{where}.type is required")
+        if "tmpcopyup" in words.how and (bind or kind != "tmpfs"):
+            raise SpecError(f"{where}.options: `tmpcopyup` is for a tmpfs")
+        return self._bind(mount, index, target, words) if bind else self._filesystem(mount, index, target, kind, words)
+
+    def _words(self, mount: Mount, target: str) -> Words:
+        options = mount.get("options")
+        if options is not None:
+            return sort_words(options)
+        defaults = _DEFAULTS.get(target, ())
+        # a group that the container does not have is nobody's
+        return sort_words([word for word in defaults if word != "gid=5" or not self.no_tty_group])
+
+    def _bind(self, mount: Mount, index: int, target: str, words: Words) -> ops.Op:
+        source = mount.get("source") or ""
         if not source:
-            raise SpecError(f"config.json: {where}.source is required for a bind mount")
-        source = source if source[0] == "/" else f"{request_bundle}/{source}"
-        return ops.Bind(source, target, int(words.recursive), words.resolve, *words.numbers())
-    if not kind:
-        raise SpecError(f"config.json: {where}.type is required")
-    if kind == "cgroup":
-        # the unified hierarchy knows no names of controllers and no options of cgroup v1
-        kind, words.data = "cgroup2", []
-    if kind == "cgroup2" and not cgroup_namespace:
-        # without a namespace of its own the container sees the host's whole tree (CVE-2023-25809)
-        words.set |= ATTRIBUTES["ro"]
-        words.clear &= ~ATTRIBUTES["ro"]
-    if kind in ("proc", "sysfs"):
-        words.resolve |= NO_SYMLINKS
-    if words.set & ATTRIBUTES["ro"] and kind not in _SHARED:
-        words.data.append("ro")
-    if kind == "mqueue":
-        source = source or "mqueue"
-    return ops.Mount(kind, source or kind, target, words.data, words.resolve, *words.numbers())
+            raise SpecError(f"config.json: mounts[{index}].source is required for a bind mount")
+        source = source if source[0] == "/" else f"{self.bundle}/{source}"
+        if "copy-symlink" in words.how and source in self.links:
+            return ops.Symlink(self.links[source], target, 1)
+        recursive = int("rbind" in words.how)
+        flags = CLONE_TREE | BELOW * recursive | NOFOLLOW * ("src-nofollow" in words.how)
+        # who asks for both a shared root and a shared mount wants mounts to go to and fro (mount(2), peer groups)
+        peers = self.shared_root and words.propagation & PROPAGATION["shared"]
+        self.handles.sources.append(ops.Tree(source, target, flags, 0 if peers else self.outside))
+        tree = self._taken(mount, index, source)
+        return ops.Bind(source, target, recursive, tree, words.resolve, *words.numbers())
+
+    def _taken(self, mount: Mount, index: int, source: str) -> int:
+        """Return the number of what has just been taken, with its ids mapped where the mount asks for that."""
+        tree = self.handles.take()
+        option = idmaps.asked(mount)
+        if option is not None:
+            mapping = idmaps.mapping(mount, index, self.config)
+            flags = AT_EMPTY_PATH | BELOW * option.startswith("ridmap")
+            number = self.handles.mapping(mapping)
+            self.handles.sources.append(ops.MapIds(source, idmaps.spoken(mapping), tree, number, flags))
+        return tree
+
+    def _filesystem(self, mount: Mount, index: int, target: str, kind: str, words: Words) -> ops.Op:
+        source = mount.get("source") or ""
+        if kind == "cgroup":
+            # the unified hierarchy knows no names of controllers and no options of cgroup v1
+            kind, words.data = "cgroup2", []
+        if kind == "cgroup2" and not self.cgroup_namespace:
+            # without a namespace of its own the container sees the host's whole tree (CVE-2023-25809)
+            words.set |= ATTRIBUTES["ro"]
+            words.clear &= ~ATTRIBUTES["ro"]
+        if kind in ("proc", "sysfs"):
+            words.resolve |= NO_SYMLINKS
+        if words.set & ATTRIBUTES["ro"] and kind not in _WRITABLE:
+            words.data.append("ro")
+        if kind == "tmpfs":
+            words.resolve |= covered(words)
+        source = source or kind
+        if idmaps.asked(mount) is not None:
+            self.handles.sources.append(ops.Filesystem(kind, source, target, words.data))
+            tree = self._taken(mount, index, source)
+            return ops.Bind(source, target, 0, tree, words.resolve, *words.numbers())
+        fallback = _FALLBACKS[kind] if self.may_lack.get(kind) else ""
+        return ops.Mount(kind, source, target, words.data, fallback, words.resolve, *words.numbers())
 
 
-def plan(config: Config, bundle: str) -> list[ops.Op]:
-    """Return the ops of all mounts, in the listed order (spec: MNT1)."""
-    cgroup_namespace = "cgroup" in namespaces.wanted(config)
-    entries = config.get("mounts") or ()
-    return [plan_one(mount, index, bundle, cgroup_namespace) for index, mount in enumerate(entries)]
+def covered(words: Words) -> int:
+    """Return what a tmpfs takes over from the directory that it covers, unless an option says it."""
+    mode = 0 if words.says("mode") else COVERED_MODE
+    if "tmpcopyup" not in words.how:
+        return mode
+    return mode | COPY_UP | (0 if words.says("uid", "gid") else COPY_OWNER)
+
+
+def _maps(config: Config, gid: int) -> bool:
+    """Does the container's user namespace have this group."""
+    entries = config.get("linux", {}).get("gidMappings") or ()
+    return any(0 <= gid - entry["containerID"] < entry["size"] for entry in entries)
+
+
+def plan(config: Config, facts: Facts, bundle: str, propagation: int, handles: Handles) -> list[ops.Op]:
+    """Return the ops of all mounts, in the listed order (spec: MNT1); what takes their sources goes to `handles`.
+
+    `propagation` is the root's. Raises SpecError.
+    """
+    mounting = Mounting(config, facts, bundle, propagation, handles)
+    return [mounting.plan(mount, index) for index, mount in enumerate(config.get("mounts") or ())]
+
+
+def leave_open(listed: list[ops.Op]) -> list[ops.Op]:
+    """Make each read-only tmpfs of `listed` writable, and return the ops that end this.
+
+    It begins empty: mount points and devices are made in it first (podman's pods have a read-only /dev).
+    """
+    closing: list[ops.Op] = []
+    for index, op in enumerate(listed):
+        if not isinstance(op, ops.Mount) or op.type != "tmpfs" or not op.set & ATTRIBUTES["ro"]:
+            continue
+        # one that is mounted over is out of reach: its path leads to the other
+        if all(getattr(later, "target", "") != op.target for later in listed[index + 1 :]):
+            op.set &= ~ATTRIBUTES["ro"]
+            op.data = [word for word in op.data if word != "ro"]
+            closing.append(ops.Remount(op.target, [], ATTRIBUTES["ro"], 0, 0, 0, 0))
+    return closing
 
 
 def shows_cgroups(op: ops.Op) -> bool:

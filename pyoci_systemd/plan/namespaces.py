@@ -1,4 +1,4 @@
-"""linux.namespaces, id mappings and clocks: what the first process does."""
+"""linux.namespaces, id mappings and clocks, or a container that is there: what the first process does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from .words import CLONE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.types import Config
+    from .facts import Door
+    from .handles import Handles
 
 # What clone(2) makes at once. The cgroup namespace waits for the scope, the user namespace for its mapping.
 AT_CLONE = ("mount", "pid", "network", "ipc", "uts")
@@ -35,7 +37,7 @@ def id_maps(config: Config) -> tuple[str, str]:
     return lines(linux.get("uidMappings")), lines(linux.get("gidMappings"))
 
 
-def plan(config: Config) -> list[ops.Op]:
+def plan(config: Config, handles: Handles) -> list[ops.Op]:
     """Return the ops of the first process, up to and with the clone.
 
     Raises SpecError for a config without a mount namespace of its own: its mounts would be the host's.
@@ -52,9 +54,10 @@ def plan(config: Config) -> list[ops.Op]:
     # every path is opened before the first namespace is entered: they are paths of the runtime's own
     paths = {kind: path for kind, path in namespaces.items() if path}
     result += [ops.OpenNamespace(CLONE[kind], path) for kind, path in paths.items()]
+    numbers = {kind: handles.take() for kind in paths}
     # the user namespace first: it gives the right to enter those that it owns; mount last: /proc goes away with it
     order = sorted(paths, key=lambda kind: (kind != "user", kind == "mount"))
-    result += [ops.JoinNamespace(CLONE[kind]) for kind in order]
+    result += [ops.JoinNamespace(CLONE[kind], numbers[kind]) for kind in order]
     if namespaces.get("user") == "":
         result.append(ops.NewUserNamespace())
     if namespaces.get("time") == "":
@@ -64,5 +67,18 @@ def plan(config: Config) -> list[ops.Op]:
             if clock in offsets:
                 offset = offsets[clock]
                 result.append(ops.TimeOffset(clock, offset.get("secs", 0), offset.get("nanosecs", 0)))
-    result.append(ops.Clone(sum(CLONE[kind] for kind in AT_CLONE if namespaces.get(kind) == "")))
+    result.append(ops.Clone(sum(CLONE[kind] for kind in AT_CLONE if namespaces.get(kind) == ""), -1))
     return result
+
+
+def enter(door: Door) -> list[ops.Op]:
+    """Return the ops that lead into a container, with the clone. The cgroup's path is the runtime's.
+
+    Whoever puts a child into a cgroup must have the right to write there, and must see both cgroups where cgroup
+    namespaces delimit (cgroups(7), `nsdelegate`). So these two namespaces are entered by the child.
+    """
+    cgroup = [ops.OpenCgroup(door.cgroup)] if door.cgroup else []
+    late = door.namespaces & (CLONE["user"] | CLONE["cgroup"])
+    after = [ops.Enter(late)] if late else []
+    # the pidfd is the first descriptor, the cgroup the second
+    return [*cgroup, ops.Enter(door.namespaces & ~late), ops.Clone(0, 1 if cgroup else -1), *after]

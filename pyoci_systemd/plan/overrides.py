@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 PREFIX = "org.systemd.property."
 
 # systemd.unit(5), systemd.scope(5), systemd.kill(5): what may be set, and its D-Bus type. Whatever says which
-# processes, cgroup or slice a unit has is the plan's alone (CVE-2024-3154).
+# processes, cgroup or slice a unit has is the plan's alone (CVE-2024-3154). Nor is there anything by which the start
+# of a unit starts another, as Wants=poweroff.target would.
 ALLOWED = {
     "After": "as",
     "Before": "as",
-    "BindsTo": "as",
     "CollectMode": "s",
     "DefaultDependencies": "b",
     "Description": "s",
@@ -25,12 +25,10 @@ ALLOWED = {
     "KillMode": "s",
     "KillSignal": "i",
     "PartOf": "as",
-    "Requires": "as",
     "RuntimeMaxUSec": "t",
     "SendSIGHUP": "b",
     "SendSIGKILL": "b",
     "TimeoutStopUSec": "t",
-    "Wants": "as",
 }
 
 
@@ -44,10 +42,13 @@ def _number(text: str) -> int | None:
 
 
 def _string(text: str) -> str | None:
-    """Return the string of a quoted GVariant text. Escapes are not understood and refused."""
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and "\\" not in text and text[0] not in text[1:-1]:
-        return text[1:-1]
-    return None
+    """Return the string of a quoted GVariant text. Escapes are not understood and refused, and so are newlines:
+
+    systemd writes the string into the unit's file as it is, where the next line would be a setting.
+    """
+    quote, inner = text[:1], text[1:-1]
+    quoted = len(text) > 1 and quote == text[-1] and quote in "'\"" and quote not in inner
+    return inner if quoted and "\\" not in inner and inner.isprintable() else None
 
 
 def _value(signature: str, text: str) -> object | None:

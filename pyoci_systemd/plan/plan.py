@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import namespaces, ops, process, properties, resources, rootfs
+from . import idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
 from .facts import Facts, Request
+from .handles import Handles, Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.types import Config
 
     Property = tuple[str, str, object]
-
-# Sections that are valid and that the init cannot perform yet. They are refused: a label or a hook that is silently
-# left out is a hole.
-_LATER = (
-    ("hooks",),
-    ("process", "selinuxLabel"),
-    ("process", "apparmorProfile"),
-    ("process", "ioPriority"),
-    ("process", "scheduler"),
-    ("process", "execCPUAffinity"),
-    ("linux", "mountLabel"),
-    ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
-    ("linux", "netDevices"),
-    ("linux", "seccomp", "listenerPath"),
-)
 
 
 class Plan(Record):
@@ -40,23 +25,16 @@ class Plan(Record):
     cgroups_path: str
     """linux.cgroupsPath for the cgroupfs manager"""
     rootfs: str
+    outside: list[ops.Op]
+    """what is done to the init from the runtime's own user namespace when it waits for the last time"""
     ops: list[ops.Op]
     uid_map: str
     gid_map: str
     warnings: list[str]
-
-
-def refuse_later(config: Config) -> None:
-    """Raise SpecError for a section that would have no effect."""
-    for path in _LATER:
-        value: object = config
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        # clients send hooks of every kind with empty lists: that asks for nothing
-        if path == ("hooks",) and isinstance(value, dict) and not any(value.values()):
-            continue
-        if value:
-            raise SpecError(f"config.json: {'.'.join(path)} is not supported yet")
+    mappings: list[Mapping]
+    """user namespaces for mounts; they are sent with the ops, after the start socket"""
+    devices: list[tuple[str, int, int, int]]
+    """path, type, major and minor of the host's devices that are bound"""
 
 
 def make(config: Config, facts: Facts, request: Request, program: bytes = b"", flags: int = 0) -> Plan:
@@ -64,8 +42,8 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
 
     `program` and `flags`: the compiled seccomp filter. Raises SpecError for what cannot be done.
     """
-    refuse_later(config)
-    manager = properties.manager(config, request.manager)
+    seccomp.listener(config, request.bundle)  # that there is one where it is needed
+    manager = managers.manager(config, request.manager)
     limited = resources.plan(config)
     steps, warnings = process.plan(config, facts, request, program, flags)
     if manager == "disabled" and limited:
@@ -76,14 +54,20 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
+    handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
+    building = rootfs.plan(config, facts, request, handles)
+    joining = namespaces.plan(config, handles)
     return Plan(
         unit=unit,
         properties=properties.plan(config, request) if unit else (),
         manager=manager,
         cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
         rootfs=rootfs.root_path(config, request.bundle),
-        ops=[*namespaces.plan(config), *rootfs.plan(config, facts, request), *steps],
+        ops=[*handles.sources, *joining, *building, *steps],
+        outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,
         warnings=warnings,
+        mappings=handles.mappings,
+        devices=handles.devices,
     )

@@ -21,17 +21,6 @@ def escape(text: str) -> str:
     return "".join(c if c in PLAIN else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
 
 
-def manager(config: Config, asked: str) -> str:
-    """Return the manager that keeps the container's cgroup: `systemd`, `cgroupfs` or `disabled`.
-
-    `auto`: a scope, unless cgroupsPath is a plain path, as clients write that drive cgroupfs themselves.
-    """
-    if asked != "auto":
-        return asked
-    path = config.get("linux", {}).get("cgroupsPath") or ""
-    return "systemd" if not path or ":" in path else "cgroupfs"
-
-
 def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
     """Return the names of the scope and of its slice ("" leaves that to systemd).
 
@@ -95,7 +84,8 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
         *(entry for entry in own if entry[0] not in named),
         *asked,
         ("Documentation", "as", ["man:pyoci(1)", marker(request.state_dir)]),
-        ("SourcePath", "s", path),
+        # systemd writes it into the unit's file as it is: a newline in it would begin another setting
+        *([("SourcePath", "s", path)] if path.isprintable() else []),
         *([("Slice", "s", parent)] if parent else []),
         ("Delegate", "b", True),
         ("PIDs", "au", list(pids)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpecError
+from ..spec.numbers import MOST_CPUS, bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,18 +43,10 @@ def mask(text: str) -> bytes:
 
     Raises SpecError when it is no such list.
     """
-    bits = 0
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if len(part) > 20 or not (
-            first.isascii() and first.isdigit() and (not dash or last.isascii() and last.isdigit())
-        ):
-            raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
-        low, high = int(first), int(last or first)
-        if low > high or high > 8191:
-            raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
-        bits |= ((1 << (high - low + 1)) - 1) << low
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+    numbers = bits(text, MOST_CPUS)
+    if numbers < 0:
+        raise SpecError(f"config.json: linux.resources.cpu: `{text}` is not a list of numbers and ranges")
+    return numbers.to_bytes((numbers.bit_length() + 7) // 8, "little")
 
 
 def memory(resources: Resources) -> list[Property]:
@@ -117,9 +110,22 @@ ALWAYS = (
 )
 
 
-def _device(rule: DeviceRule, where: str) -> str:
+FAMILIES = {"c": ("char",), "b": ("block",)}
+BOTH = ("char", "block")  # type `a`, or none
+
+
+def about_all(rule: DeviceRule) -> bool:
+    """Is a rule about every device there is, if perhaps about a part of the access only."""
+    return rule.get("type") not in FAMILIES and rule.get("major", -1) < 0 and rule.get("minor", -1) < 0
+
+
+def sweeping(rule: DeviceRule) -> bool:
+    """Does a rule leave nothing of those before it: it is about every access to every device."""
+    return about_all(rule) and set(rule.get("access") or "rwm") == set("rwm")
+
+
+def _device(rule: DeviceRule, family: str, where: str) -> str:
     """Return a rule's device as DeviceAllow= names it."""
-    family = {"c": "char", "b": "block"}[rule["type"]]
     major, minor = rule.get("major", -1), rule.get("minor", -1)
     if major < 0:
         if minor >= 0:
@@ -135,7 +141,8 @@ def _overlap(one: DeviceRule, other: DeviceRule) -> bool:
         a, b = one.get(key, -1), other.get(key, -1)
         return a < 0 or b < 0 or a == b
 
-    return one.get("type") == other.get("type") and meet("major") and meet("minor")
+    of_one_type = one.get("type") == other.get("type") or not {one.get("type"), other.get("type")} <= FAMILIES.keys()
+    return of_one_type and meet("major") and meet("minor")
 
 
 def devices(resources: Resources) -> list[Property]:
@@ -148,14 +155,14 @@ def devices(resources: Resources) -> list[Property]:
     if not rules:
         return []
     allowed: list[tuple[str, str]] = []
-    everything = False
+    everything, since = False, 0
     for index, rule in enumerate(rules):
         where, access = f"linux.resources.devices[{index}]", rule.get("access") or "rwm"
-        if rule.get("type") in (None, "", "a"):
-            allowed, everything = [], rule["allow"]
+        if sweeping(rule):
+            allowed, everything, since = [], rule["allow"], index
         elif rule["allow"]:
-            allowed.append((_device(rule, where), access))
-        elif everything or any(_overlap(rule, before) for before in rules[:index] if before["allow"]):
+            allowed += [(_device(rule, family, where), access) for family in FAMILIES.get(rule.get("type", "a"), BOTH)]
+        elif any(_overlap(rule, before) for before in rules[since:index] if before["allow"]):
             raise SpecError(f"config.json: {where}: a deny after an allow of the same device is not supported yet")
     if everything:
         return [("DeviceAllow", "a(ss)", []), ("DevicePolicy", "s", "auto")]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
+from .words import NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.types import Seccomp
+    from ..spec.types import Config, Seccomp
 
 # seccomp_export_bpf(3) takes actions as numbers (linux/seccomp.h)
 ACTIONS = {
@@ -16,11 +17,14 @@ ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
     "SCMP_ACT_TRACE": 0x7FF00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+NOTIFY = "SCMP_ACT_NOTIFY"
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+HARMLESS = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 EPERM = 1
 MAX_ERRNO, MAX_DATA = 4095, 0xFFFF
 
@@ -34,13 +38,28 @@ OPERATORS = {
     "SCMP_CMP_MASKED_EQ": 7,
 }
 
+# of the schema; which of them are this machine's is the compiler's to say
+ARCHITECTURES = [
+    f"SCMP_ARCH_{name}"
+    for name in (
+        "X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 S390X "
+        "PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB"
+    ).split()
+]
+
 # seccomp(2): SECCOMP_FILTER_FLAG_*
+WAIT_KILLABLE_RECV = 1 << 5
 FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,  # the init has one thread
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": WAIT_KILLABLE_RECV,
 }
 SPEC_ALLOW = 4
+
+# What the init calls between the filter and the moment when someone can answer for it, and with which actions that
+# works: once the agent has the listener it may answer whatever it likes, that our read goes on included.
+UNANSWERED = {"sendmsg": HARMLESS, "read": (*HARMLESS, NOTIFY)}
 
 
 class Rule(Record):
@@ -53,49 +72,95 @@ class Rule(Record):
 
 
 class Filter(Record):
-    """A whole seccomp section."""
+    """A whole seccomp section, but for the flags."""
 
     default: int
     architectures: list[str]
     """as libseccomp names them: `x86_64`, `x86`, …; the native one is always there"""
     rules: list[Rule]
-    flags: int
+    known: list[str]
+    """every system call that the section names: none of these is newer than the section"""
+
+    @property
+    def denies_the_new(self) -> bool:
+        """Do calls that are newer than the section get the errno that programs take for a final no."""
+        return self.default == ACTIONS["SCMP_ACT_ERRNO"] | EPERM
+
+
+def flags(section: Seccomp) -> int:
+    """Return the flags of seccomp(2)."""
+    named = section.get("flags")
+    wanted = SPEC_ALLOW if named is None else sum(FLAGS[flag] for flag in {*named})
+    if notifies(section):
+        return wanted | NEW_LISTENER
+    return wanted & ~WAIT_KILLABLE_RECV  # EINVAL without a listener; and nobody who waits for one either
+
+
+def notifies(section: Seccomp) -> bool:
+    """Does the filter ask somebody outside."""
+    return NOTIFY in (section["defaultAction"], *(call["action"] for call in section.get("syscalls") or ()))
+
+
+def listener(config: Config, bundle: str) -> tuple[str, str]:
+    """Return the socket that the filter's listener is sent to, and what is said with it; ("", "") for no listener.
+
+    Raises SpecError.
+    """
+    section = config.get("linux", {}).get("seccomp")
+    if not section or not notifies(section):
+        return "", ""
+    path = section.get("listenerPath") or config.get("annotations", {}).get("run.oci.seccomp.receiver")
+    if not path:
+        raise SpecError(f"config.json: linux.seccomp: {NOTIFY} needs listenerPath")
+    return path if path[0] == "/" else f"{bundle}/{path}", section.get("listenerMetadata", "")
+
+
+def make_filter(section: Seccomp) -> Filter:
+    """Return the section as rules. Raises SpecError for what cannot be done."""
+    rules: list[Rule] = []
+    known: list[str] = []
+    default = _action(section["defaultAction"], section.get("defaultErrnoRet"), "defaultErrnoRet")
+    for index, call in enumerate(section.get("syscalls") or ()):
+        action = _action(call["action"], call.get("errnoRet"), f"syscalls[{index}].errnoRet")
+        conditions = [
+            (a["index"], OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in call.get("args") or ()
+        ]
+        known += call["names"]
+        if action != default:
+            rules += _rules(action, call["names"], conditions)
+    if notifies(section):
+        _check_unanswered(section)
+    return Filter(
+        default=default,
+        architectures=[word.removeprefix("SCMP_ARCH_").lower() for word in section.get("architectures") or ()],
+        rules=rules,
+        known=known,
+    )
 
 
 def _action(word: str, errno: int | None, where: str) -> int:
-    if word == "SCMP_ACT_NOTIFY":
-        raise SpecError(f"config.json: {where}: SCMP_ACT_NOTIFY is not supported yet")
     value = ACTIONS[word]
     if word in WITH_ERRNO:
         errno = EPERM if errno is None else errno
         # a greater number would spill into the action itself
         if errno > (MAX_ERRNO if word == "SCMP_ACT_ERRNO" else MAX_DATA):
-            raise SpecError(f"config.json: {where}: errnoRet {errno} is no errno")
+            raise SpecError(f"config.json: linux.seccomp.{where}: {errno} is no errno")
         return value | errno
     return value
 
 
-def make_filter(section: Seccomp) -> Filter:
-    """Return the section as rules. Raises SpecError for what is not supported."""
-    rules = []
-    default = _action(section["defaultAction"], section.get("defaultErrnoRet"), "linux.seccomp.defaultAction")
-    for index, call in enumerate(section.get("syscalls") or ()):
-        action = _action(call["action"], call.get("errnoRet"), f"linux.seccomp.syscalls[{index}].action")
-        conditions = [
-            (a["index"], OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in call.get("args") or ()
-        ]
-        if action != default:
-            rules += _rules(action, call["names"], conditions)
-    flags = section.get("flags")
-    for flag in flags or ():
-        if flag not in FLAGS:
-            raise SpecError(f"config.json: linux.seccomp.flags: {flag} is not supported yet")
-    return Filter(
-        default=default,
-        architectures=[word.removeprefix("SCMP_ARCH_").lower() for word in section.get("architectures") or ()],
-        rules=rules,
-        flags=SPEC_ALLOW if flags is None else sum(FLAGS[flag] for flag in {*flags}),
-    )
+def _check_unanswered(section: Seccomp) -> None:
+    """Refuse a filter that would stop the init on its way to whoever is to answer. Raises SpecError."""
+    for name, fitting in UNANSWERED.items():
+        calls = [call for call in section.get("syscalls") or () if name in call["names"]]
+        always = any(not call.get("args") for call in calls)
+        actions = [call["action"] for call in calls] + ([] if always else [section["defaultAction"]])
+        unfit = next((action for action in actions if action not in fitting), "")
+        if unfit:
+            raise SpecError(
+                f"config.json: linux.seccomp: a filter with {NOTIFY} must allow `{name}`, not {unfit}: "
+                "the init passes the listener on with it"
+            )
 
 
 def _rules(action: int, names: list[str], conditions: list[tuple[int, int, int, int]]) -> list[Rule]:

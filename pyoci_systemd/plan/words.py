@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from _struct import unpack
+
+from ..spec.numbers import said
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +37,17 @@ ATTRIBUTES = {
 PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 RECURSIVE = 1 << 14
 
-GATES = ("its cgroup stands", "the runtime has written the state")
+# where the init waits for the runtime; init.c knows the numbers of two
+SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE, NETWORK_GATE, LISTENER_GATE = range(7)
+GATES = (
+    "its cgroup stands",
+    "the runtime has written the state",
+    "its ids are mapped",
+    "the hooks have run",
+    "the hooks of the start have run",
+    "its network devices are there",
+    "the filter's listener has been passed on",
+)
 
 # capability(7), in the order of their numbers
 CAPABILITIES = (
@@ -51,8 +65,46 @@ RLIMITS = (
     "RLIMIT_MEMLOCK RLIMIT_AS RLIMIT_LOCKS RLIMIT_SIGPENDING RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_RTPRIO RLIMIT_RTTIME"
 ).split()
 
+PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
+
+# sched(7), linux/sched/types.h
+SCHEDULER_ATTRIBUTES = "=IIQiIQQQII"
+SCHEDULER_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+
+# ioprio_set(2)
+IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+
+# set_mempolicy(2)
+MEMORY_MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}
+MEMORY_FLAGS = {"MPOL_F_NUMA_BALANCING": 1 << 13, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_STATIC_NODES": 1 << 15}
+
 DEVICE_TYPES = {0o020000: "character device", 0o060000: "block device", 0o010000: "fifo"}
 UNLIMITED = (1 << 64) - 1
+NEW_LISTENER = 1 << 3  # seccomp(2): SECCOMP_FILTER_FLAG_NEW_LISTENER
 
 
 def flags(value: int, names: dict[str, int]) -> str:
@@ -71,6 +123,8 @@ def capabilities(mask: int) -> str:
 
 def propagation(value: int) -> str:
     """Return a propagation type in the words of mount(8), `rslave` for a recursive slave."""
+    if not value:
+        return "propagation as it is"
     recursive = "r" if value & RECURSIVE else ""
     return recursive + flags(value & ~RECURSIVE, PROPAGATION)
 
@@ -81,10 +135,44 @@ def groups(packed: bytes) -> str:
     return ", ".join(map(str, ids)) or "none"
 
 
+def name(value: int, names: dict[str, int]) -> str:
+    """Return the name of a number, the number itself where it has none."""
+    return next((word for word, number in names.items() if number == value), hex(value))
+
+
+def attributes(packed: bytes) -> str:
+    """Return struct sched_attr as its policy and what is set besides."""
+    _, policy, on, nice, priority, runtime, deadline, period, _, _ = unpack(SCHEDULER_ATTRIBUTES, packed)
+    numbers = {"nice": nice, "priority": priority, "runtime": runtime, "deadline": deadline, "period": period}
+    more = [f"{key} {number}" for key, number in numbers.items() if number]
+    return ", ".join([name(policy, SCHEDULER_POLICIES), *more, *([flags(on, SCHEDULER_FLAGS)] if on else [])])
+
+
+def io_priority(value: int) -> str:
+    """Return an I/O priority as its class and its level."""
+    return f"{name(value >> 13, IO_CLASSES)}, {value & 0x1FFF}"
+
+
+def memory_mode(value: int) -> str:
+    """Return the mode of a memory policy with its flags."""
+    on = value & sum(MEMORY_FLAGS.values())
+    return ", ".join([name(value & ~on, MEMORY_MODES), *([flags(on, MEMORY_FLAGS)] if on else [])])
+
+
+def numbered(what: str, packed: bytes) -> str:
+    """Return a bit mask as `what` and its numbers."""
+    mask = int.from_bytes(packed, "little")
+    return f"the {what}{'s' if mask & (mask - 1) else ''} {said(mask)}"
+
+
 _CLEARED = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec", "nodiratime": "diratime"}
 _CLEARED["nosymfollow"] = "symfollow"
 ACCESS_TIME = 0x70
-RESOLVE = {"through no link": 1, "the source itself if it is a link": 2, "the target itself if it is a link": 4}
+RESOLVE = {"the target itself if it is a link": 2, "as open as what it covers": 4, "a copy of what it covers": 8}
+
+# open_tree(2)
+CLONE_TREE = 0x80001  # OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC
+BELOW, NOFOLLOW = 0x8000, 0x100  # AT_RECURSIVE, AT_SYMLINK_NOFOLLOW
 
 
 def words(on: int, off: int) -> list[str]:
@@ -101,8 +189,8 @@ def mounted(op: dict[str, int]) -> str:
     said = words(op["set"], op["clear"]) + ["r" + word for words in below for word in words.split(", ")]
     if op["propagation"]:
         said.append(propagation(op["propagation"]))
-    if op.get("resolve", 0) & ~1:
-        said.append(flags(op["resolve"] & ~1, RESOLVE))
+    if op.get("resolve"):
+        said += [text for text, bit in RESOLVE.items() if op["resolve"] & bit]
     # that nothing on the way to /proc and /sys may be a link goes without saying; elsewhere it does not
     return attached(", ".join(said))
 
@@ -118,7 +206,14 @@ SAY: dict[str, Callable[[Any], str]] = {
     "propagation": propagation,
     "data": lambda value: " with " + ", ".join(value) if value else "",
     "recursive": lambda value: " with all below it" if value else "",
+    "reach": lambda value: (" with all below it" if value & BELOW else "")
+    + (", a link itself," if value & NOFOLLOW else ""),
+    "fallback": lambda value: f", or bind `{value}`" if value else "",
+    "bind": lambda value: " for `/dev/console`" if value else "",
     "mode": lambda value: f"{DEVICE_TYPES[value & 0o170000]} {value & 0o7777:04o}",
+    "columns": lambda value: f" of {value}" if value else "",
+    "rows": lambda value: f" × {value}" if value else "",
+    "last": lambda value: " as the user" if value else "",
     "gate": lambda value: GATES[value],
     "resource": lambda value: RLIMITS[value],
     "soft": lambda value: "unlimited" if value in (UNLIMITED, -1) else str(value),
@@ -126,7 +221,13 @@ SAY: dict[str, Callable[[Any], str]] = {
     "mask": lambda value: f"{value:04o}",
     "groups": groups,
     "program": lambda value: str(len(value) // 8),
-    "domain": lambda value: {0: "LINUX", 8: "LINUX32"}.get(value, hex(value)),
+    "flags": lambda value: ", and make its listener" if value & NEW_LISTENER else "",
+    "domain": lambda value: name(value, PERSONALITIES),
+    "attributes": attributes,
+    "io_priority": io_priority,
+    "memory_mode": memory_mode,
+    "nodes": lambda value: " of " + numbered("node", value) if value else "",
+    "cpus": lambda value: numbered("processor", value),
     "argv": lambda value: " ".join(value),
     "capabilities": capabilities,
     "permitted": capabilities,

@@ -81,8 +81,8 @@ def sentence(error: Any) -> str:
         # one error for each missing member, and only its message names which
         missing = next(key for key in wanted if key not in value and repr(key) in error.message)
         return f"{path([*where, missing])} is required"
-    if keyword == "enum" and type(value) is str:
-        return f"{path(where)}: {quoted(value)} is not one of {listed(wanted)}"
+    if "enum" in error.schema:
+        return f"{path(where)}: {shown(value)} is not one of {listed(error.schema['enum'])}"
     subject = path(where) or "the document"
     if keyword == "minItems":
         return f"{subject} must not be empty"
@@ -91,10 +91,12 @@ def sentence(error: Any) -> str:
 
 def described(keyword: str, wanted: Any, schema: Any) -> str:
     """Return what a keyword of the schema asks for, in words."""
-    if keyword == "pattern":
-        return PATTERNS.get(wanted, VERSION)
     if keyword == "maxLength":
         return f"at most {wanted} characters long"
+    if "pattern" in schema:
+        words = PATTERNS.get(schema["pattern"], VERSION)
+        # to one who wrote a number, that there is no NUL is beside the point
+        return "a string" if keyword == "type" and words.startswith(("a string", "one line")) else words
     kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     if "integer" in kinds:
         return f"an integer between {schema['minimum']} and {schema['maximum']}"

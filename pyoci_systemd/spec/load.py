@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import jsonio
 from . import rules, validator
+from .kept import drop_nulls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,15 +49,5 @@ def _checked(data: bytes, name: str, part: str, valid: Callable[[object], bool])
         raise explain(value, name, part)
     # most configs mask or bind `/dev/null`: that is not one
     if data.count(b"null") != data.count(b"/null"):
-        _drop_nulls(value)
+        drop_nulls(value)
     return value
-
-
-def _drop_nulls(holder: Any) -> None:
-    members = holder.values() if type(holder) is dict else holder
-    if type(holder) is dict and None in members:
-        for key in [key for key, member in holder.items() if member is None]:
-            del holder[key]
-    for member in members:
-        if type(member) is dict or type(member) is list:
-            _drop_nulls(member)

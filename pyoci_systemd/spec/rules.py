@@ -9,14 +9,17 @@ from __future__ import annotations
 from ..errors import SpecError, quoted
 from . import sysctl
 from .formats import ALNUM, made_of
+from .numbers import MOST_CPUS, MOST_NODES, bits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .types import BlockIO, Config, Linux, Mount, Process, Resources, Seccomp
+    from .types import BlockIO, Config, Linux, Mount, Process, Resources, Scheduler, Seccomp
 
 NEWEST_MINOR = 3  # of runtime-spec 1.x
+# the kernel keeps 12 and 20 bits of a device number (linux/kdev_t.h): with more, mknod(2) makes another device
+MOST = {"major": (1 << 12) - 1, "minor": (1 << 20) - 1}
 CORE_FILES = ("procs", "threads", "subtree_control", "type", "freeze", "kill")
 
 
@@ -127,6 +130,38 @@ def console_fits(process: Process) -> str:
     return ""
 
 
+def scheduler_is_possible(process: Process) -> str:
+    """What sched_setattr(2) would answer by EINVAL alone."""
+    asked = process.get("scheduler")
+    if not asked or any("_KEEP_" in flag for flag in asked.get("flags", ())):
+        return ""
+    policy, priority = asked["policy"], asked.get("priority", 0)
+    if policy in ("SCHED_FIFO", "SCHED_RR"):
+        if not 1 <= priority <= 99:
+            return f"scheduler.priority must be between 1 and 99 for {policy}, not {priority}"
+    elif priority:
+        return f"scheduler.priority must be 0 for {policy}, not {priority}"
+    return deadline_is_possible(asked) if policy == "SCHED_DEADLINE" else ""
+
+
+def deadline_is_possible(asked: Scheduler) -> str:
+    """sched(7), "SCHED_DEADLINE"; a period of 0 is the deadline."""
+    runtime, deadline = asked.get("runtime", 0), asked.get("deadline", 0)
+    period = asked.get("period", 0) or deadline
+    if runtime < 1024:
+        return f"scheduler.runtime must be at least 1024 (nanoseconds) for SCHED_DEADLINE, not {runtime}"
+    if not runtime <= deadline <= period:
+        return f"scheduler: runtime ({runtime}) is at most deadline ({deadline}), and that at most period ({period})"
+    return "" if period < 1 << 63 else f"scheduler.period ({period}) is too long"
+
+
+def affinity_is_a_list(process: Process) -> str:
+    for moment, text in process.get("execCPUAffinity", {}).items():
+        if isinstance(text, str) and text.strip() and bits(text, MOST_CPUS) < 0:
+            return f"execCPUAffinity.{moment}: {quoted(text)} is not a list such as `0-3,7`"
+    return ""
+
+
 # -- linux --------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +198,8 @@ def devices_have_numbers(linux: Linux) -> str:
                 return f"devices[{index}].{member} is required for a device of type {device['type']}"
             if not isinstance(number, int) or number < 0:
                 return f"devices[{index}].{member} must not be negative, not {number}"
+            if number > MOST[member]:
+                return f"devices[{index}].{member} is at most {MOST[member]}, not {number}"
     return ""
 
 
@@ -222,10 +259,36 @@ def errno_has_its_action(seccomp: Seccomp) -> str:
 
 
 def resctrl_stays_inside(linux: Linux) -> str:
-    """RDT2: the closID is the name of one directory, or `/` for the default class."""
+    """RDT2: the closID is the name of one directory, or `/` for the default class, and none of the kernel's own."""
     name = linux.get("intelRdt", {}).get("closID", "")
-    if name in (".", "..") or (name != "/" and "/" in name):
+    if name in (".", "..", "info", "mon_groups", "mon_data") or (name != "/" and "/" in name):
         return f"intelRdt.closID: {quoted(name)} is no name of a directory"
+    return ""
+
+
+def personality_has_no_flags(linux: Linux) -> str:
+    """The spec defines none, and an unsupported value is an error (config.md, "Valid values")."""
+    flags = linux.get("personality", {}).get("flags")
+    return f"personality.flags: {quoted(flags[0])} is not supported: the spec has no flags yet" if flags else ""
+
+
+def memory_policy_is_possible(linux: Linux) -> str:
+    """What set_mempolicy(2) would answer by EINVAL alone."""
+    asked = linux.get("memoryPolicy")
+    if not asked:
+        return ""
+    mode, flags, nodes = asked["mode"], asked.get("flags", []), asked.get("nodes", "").strip()
+    of_nodes = "MPOL_F_STATIC_NODES" in flags, "MPOL_F_RELATIVE_NODES" in flags
+    if nodes and bits(nodes, MOST_NODES) < 0:
+        return f"memoryPolicy.nodes: {quoted(nodes)} is not a list such as `0-3,7`"
+    if nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
+        return f"memoryPolicy.nodes: {mode} takes none, not {quoted(nodes)}"
+    if not nodes and mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"):
+        return f"memoryPolicy.nodes is required for {mode}"
+    if all(of_nodes) or (any(of_nodes) and not nodes):
+        return "memoryPolicy.flags: one of MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES, and only with nodes"
+    if "MPOL_F_NUMA_BALANCING" in flags and mode not in ("MPOL_BIND", "MPOL_PREFERRED_MANY"):
+        return f"memoryPolicy.flags: MPOL_F_NUMA_BALANCING does not go with {mode}"
     return ""
 
 
@@ -249,8 +312,11 @@ def swap_includes_memory(resources: Resources) -> str:
 def device_rules_have_numbers(resources: Resources) -> str:
     """-1 is any number."""
     for index, rule in enumerate(resources.get("devices", ())):
-        if rule.get("major", 0) < -1 or rule.get("minor", 0) < -1:
+        major, minor = rule.get("major", 0), rule.get("minor", 0)
+        if major < -1 or minor < -1:
             return f"devices[{index}]: major and minor must not be below -1"
+        if major > MOST["major"] or minor > MOST["minor"]:
+            return f"devices[{index}]: major is at most {MOST['major']}, minor at most {MOST['minor']}"
     return ""
 
 
@@ -291,7 +357,12 @@ def unified_leaves_the_core(resources: Resources) -> str:
 # -- the tables ---------------------------------------------------------------------------------------------------
 
 DOCUMENT_RULES: tuple[Callable[[Config], str], ...] = (version_is_ours, names_need_uts, mounts_make_sense)
-PROCESS_RULES: tuple[Callable[[Process], str], ...] = (rlimits_are_clear, console_fits)
+PROCESS_RULES: tuple[Callable[[Process], str], ...] = (
+    rlimits_are_clear,
+    console_fits,
+    scheduler_is_possible,
+    affinity_is_a_list,
+)
 LINUX_RULES: tuple[Callable[[Linux], str], ...] = (
     namespaces_are_clear,
     sections_have_their_namespace,
@@ -301,6 +372,8 @@ LINUX_RULES: tuple[Callable[[Linux], str], ...] = (
     sysctls_are_the_containers,
     seccomp_is_consistent,
     resctrl_stays_inside,
+    personality_has_no_flags,
+    memory_policy_is_possible,
 )
 RESOURCE_RULES: tuple[Callable[[Resources], str], ...] = (
     burst_fits_quota,

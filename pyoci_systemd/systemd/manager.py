@@ -227,9 +227,12 @@ def _insist(ask: Callable[[], T], deadline: float) -> T:
         try:
             return ask()
         except BusError as error:
-            if error.name != LOST or monotonic() + PAUSE > deadline:
+            if error.name != LOST:
                 raise
+            lost = error
         sleep(PAUSE)
+        if monotonic() >= deadline:
+            raise lost
 
 
 def stop_unit(bus: Bus, unit: str, *, deadline: float) -> bool:

@@ -1,0 +1,43 @@
+"""Who called us, from where, and with what in hand."""
+
+from __future__ import annotations
+
+import posix
+
+from ..errors import Error, printable
+from ..settings import environ
+
+
+def absolute(path: str) -> str:
+    """Return a path from the root, without resolving links."""
+    if path.startswith("/"):
+        return path
+    return posix.getcwd() if path == "." else f"{posix.getcwd()}/{path}"
+
+
+def nameable(path: str) -> str:
+    """Return a path that the state and systemd are to name, which they do in UTF-8. Raises Error for another."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise Error(f"`{printable(path)}`: the path is not UTF-8") from None
+    return path
+
+
+def owner() -> str:
+    """Return our user's name, or the number where it has none."""
+    uid = posix.getuid()
+    if uid == 0:
+        return "root"
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def listen_fds() -> int:
+    """Return how many descriptors systemd passed us (sd_listen_fds(3))."""
+    count = environ("LISTEN_FDS")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0

@@ -1,0 +1,101 @@
+"""A process on its way into a container that is there."""
+
+from __future__ import annotations
+
+import posix
+
+from ..cgroup import tree
+from ..errors import Error
+from ..init.dialogue import GATE, PID, Init, Reply
+from ..init.wire import encode
+from ..plan.facts import Door
+from ..plan.words import CLONE, STATE_GATE
+from .explain import explain
+from .laststeps import await_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.ops import Op
+    from .store import Container
+
+FILES = {"network": "net", "mount": "mnt"}
+
+
+def door(pid: int, cgroup: str) -> Door:
+    """Return how to enter the namespaces of `pid` and the cgroup `cgroup`. Raises Error."""
+    namespaces = 0
+    for kind, flag in CLONE.items():
+        name = FILES.get(kind, kind)
+        try:
+            # a namespace that we are in already cannot be entered, and the own user namespace never (setns(2))
+            if posix.readlink(f"/proc/{pid}/ns/{name}") != posix.readlink(f"/proc/self/ns/{name}"):
+                namespaces |= flag
+        except FileNotFoundError:
+            if not _has(name):
+                continue
+            raise Error(f"process {pid} has gone") from None
+    return Door(namespaces, cgroup)
+
+
+def _has(name: str) -> bool:
+    """Does this kernel know this kind of namespace."""
+    try:
+        posix.readlink(f"/proc/self/ns/{name}")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Entry:
+    """The dialogue with the init of one such process."""
+
+    def __init__(
+        self, ops: list[Op], pidfd: int = -1, preserve_fds: int = 0, stdio: tuple[int, int, int] = (0, 1, 2)
+    ) -> None:
+        self._ops = ops
+        self.init = Init.spawn(encode(ops), preserve_fds, [pidfd] if pidfd >= 0 else [], stdio)
+
+    def arrive(self) -> int:
+        """Wait until the process is in the container and return its pid. Raises Error."""
+        self.init.pid = self.expect(PID).value
+        self.init.reap_first()
+        return self.init.pid
+
+    def expect(self, kind: int, value: int | None = None) -> Reply:
+        """Return the init's next message, which must be this. Raises Error."""
+        return self.init.expect(kind, self.explain, value)
+
+    def ready(self) -> None:
+        """Wait until nothing is left to do but what must come last. Raises Error."""
+        self.expect(GATE, STATE_GATE)
+
+    def go(self, container: Container) -> None:
+        """Let it run its program, and wait until it does. Raises Error."""
+        self.init.let_through()
+        await_program(container, self.init, self.init.pid, self.explain)
+
+    def explain(self, reply: Reply) -> Error:
+        """Return the error for an op that failed."""
+        return explain(reply, self._ops)
+
+
+def cgroup_of(pid: int, own: str, below: str) -> str:
+    """Return the cgroup for a process that joins `pid`: where that one is now, or `below` the container's own.
+
+    The first process may have moved into one below (a systemd does): the container's own then has controllers
+    enabled and takes no process (cgroups(7), "no internal processes"). Raises Error.
+    """
+    if not own:
+        if below:
+            raise Error("--cgroup: the container has no cgroup of its own")
+        return ""
+    if not below:
+        return tree.of_process(pid)
+    if ".." in below.split("/"):
+        raise Error(f"--cgroup: `{below}` leaves the container's cgroup")
+    path = f"{own}/{below.strip('/')}".rstrip("/")
+    try:
+        posix.stat(f"{path}/cgroup.procs")
+    except OSError:
+        raise Error(f"--cgroup: the container has no cgroup `{below}`") from None
+    return path

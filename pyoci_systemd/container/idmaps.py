@@ -1,0 +1,52 @@
+"""User namespaces that do nothing but map the ids of mounts (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
+
+from __future__ import annotations
+
+import posix
+
+from .. import kernelfs
+from ..errors import Error, because, failure
+from ..init.dialogue import GATE, Init, Reply
+from ..init.wire import encode
+from ..plan.ops import NewUserNamespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.handles import Mapping
+
+
+def namespaces(mappings: list[Mapping]) -> list[int]:
+    """Return a descriptor of a user namespace for each mapping. Raises Error."""
+    return [_existing(mapping.path) if mapping.path else _new(mapping) for mapping in mappings]
+
+
+def _existing(path: str) -> int:
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise because(f"user namespace `{path}`", error) from None
+
+
+def _new(mapping: Mapping) -> int:
+    """Make a namespace by an init that gets no further: the namespace lives on in the descriptor. Raises Error."""
+    op = NewUserNamespace()
+
+    def explain(reply: Reply) -> Error:
+        return Error(failure(op.complaint(), posix.strerror(reply.error)))
+
+    holder = Init.spawn(encode([op]), 0)
+    try:
+        holder.expect(GATE, explain)
+        write(holder.first, mapping.uid_map, mapping.gid_map)
+        return _existing(f"/proc/{holder.first}/ns/user")
+    finally:
+        holder.abandon()
+
+
+def write(pid: int, uid_map: str, gid_map: str) -> None:
+    """Write the id maps of the new user namespace in which `pid` waits (user_namespaces(7)). Raises Error."""
+    for name, text in (("uid_map", uid_map), ("gid_map", gid_map)):
+        try:
+            kernelfs.write(f"/proc/{pid}/{name}", text)
+        except OSError as error:
+            raise because(f"cannot write {text.replace(chr(10), '; ')!r} to {name}", error) from None

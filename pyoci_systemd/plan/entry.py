@@ -1,0 +1,40 @@
+"""Entering a container that is there: `exec`, and the hooks that run inside."""
+
+from __future__ import annotations
+
+from . import console, labels, namespaces, ops, process, scheduling
+from .words import STATE_GATE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.types import Config, Process
+    from .facts import Door, Facts
+
+
+def plan(
+    joining: Process, config: Config, facts: Facts, door: Door, program: bytes, flags: int, keyring: str = ""
+) -> tuple[list[ops.Op], list[str]]:
+    """Return the ops of a process that joins the container of `config`, and warnings.
+
+    `program` is the compiled seccomp filter, empty for none: what confines the container confines whoever joins it.
+    `keyring` is the name of the container whose session keyring it gets one like, "" to keep that of the caller.
+    Raises SpecError for what cannot be done.
+    """
+    score = joining.get("oomScoreAdj")
+    steps, warnings = process.become(joining, config, facts, [ops.Await(STATE_GATE)], program, flags)
+    before, after = scheduling.exec_affinity(joining, moves=bool(door.cgroup))
+    return [
+        *labels.procfs(joining, facts),
+        *before,
+        *([ops.OomScore(str(score))] if score is not None else []),
+        *namespaces.enter(door),
+        *after,
+        *console.plan(joining, bind=False),
+        *(process.keyring(joining, facts, keyring) if keyring else []),
+        *steps,
+    ], warnings
+
+
+def outside(joining: Process, config: Config) -> list[ops.Op]:
+    """Return what is to be done to the process from outside the container's user namespace when it is ready."""
+    return process.outside(joining, config)
