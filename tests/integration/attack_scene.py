@@ -24,6 +24,18 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 
 
+def tries(normally: int) -> Iterator[int]:
+    """Count the tries: 10,000 under `make soak`, where a line says how far it has come."""
+    if not SOAK:
+        yield from range(normally)
+        return
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].removesuffix(" (call)")
+    for number in range(10_000):
+        if number % 500 == 0:
+            print(f"{test}: {number}", file=sys.__stderr__, flush=True)
+        yield number
+
+
 class Outside:
     """A directory of the host's, with things in it that nobody may change, add to or take from."""
 
@@ -47,10 +59,10 @@ class Outside:
 
 
 class Swapper:
-    """While it is entered, two names in one filesystem change places as fast as that goes."""
+    """While it is entered, the two names of each pair change places as fast as that goes."""
 
-    def __init__(self, one: pathlib.Path, other: pathlib.Path) -> None:
-        self.names = AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE
+    def __init__(self, *pairs: tuple[pathlib.Path, pathlib.Path]) -> None:
+        self.calls = [(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) for one, other in pairs]
         self.swaps = 0
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.work)
@@ -58,7 +70,7 @@ class Swapper:
     def work(self) -> None:
         while not self.stop.is_set():
             for _ in range(50):
-                if libc.renameat2(*self.names):
+                if any(libc.renameat2(*names) for names in self.calls):
                     return
             self.swaps += 50
 

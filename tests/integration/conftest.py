@@ -10,6 +10,7 @@ run           run("state", id) runs the runtime and returns a CompletedProcess w
 container_id  a name no other test has
 bundle        a Bundle: busybox's applets in `rootfs`, the runtime's default config, no terminal, running `true`
 podman        podman("run", "--rm", podman.image, "true") runs podman with our runtime; no network, no limits
+container     a Container of `bundle`: container.says("id -u") returns what a shell inside says, container.refused() …
 wait_until    wait_until(lambda: …, "what is awaited") returns the first true value, or fails after 5 seconds
 """
 
@@ -19,6 +20,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -31,6 +33,7 @@ from tests.integration import leaks
 
 T = TypeVar("T")
 BUSYBOX = pathlib.Path("/bin/busybox")
+CRUN = pathlib.Path(os.environ.get("RUNTIME") or "pyoci").name == "crun"
 ids = itertools.count(1)
 
 
@@ -69,6 +72,52 @@ class Bundle:
     def sh(self, script: str) -> Bundle:
         """Make the container run a shell script, and write config.json."""
         return self.args("sh", "-c", script)
+
+
+class Container:
+    """One container of a bundle, by the runtime under test; each verb but `refused` fails the test if it fails."""
+
+    def __init__(self, run: Run, bundle: Bundle, name: str) -> None:
+        self.run, self.bundle, self.name = run, bundle, name
+        self.config = bundle.config
+
+    def says(self, script: str, *options: str | os.PathLike[str]) -> str:
+        """Run a shell script as the container's program, from create to delete; return what it prints."""
+        self.bundle.sh(script)
+        return self.run("run", *options, "--bundle", self.bundle.path, self.name, check=True).stdout.rstrip("\n")
+
+    def create(self, script: str = "exec sleep 1000", *options: str | os.PathLike[str]) -> None:
+        """Create it; its program will be a shell script."""
+        self.bundle.sh(script)
+        self.run("create", *options, "--bundle", self.bundle.path, self.name, check=True)
+
+    def start(self) -> None:
+        """Start it."""
+        self.run("start", self.name, check=True)
+
+    def delete(self) -> None:
+        """Delete it by force."""
+        self.run("delete", "--force", self.name, check=True)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the runtime says of it."""
+        answer: dict[str, Any] = json.loads(self.run("state", self.name, check=True).stdout)
+        return answer
+
+    def refused(self, *words: str) -> str:
+        """Fail unless create fails and leaves no container; return what it says.
+
+        `words` must be in that when the runtime is ours, which names the path in config.json: here `mounts.0.type`.
+        """
+        self.bundle.write()
+        done = self.run("create", "--bundle", self.bundle.path, self.name)
+        assert done.returncode != 0, "the runtime took it"
+        assert done.stderr.strip(), "no word about the reason"
+        assert self.run("state", self.name).returncode != 0, "there is a container all the same"
+        if not CRUN:
+            for word in words:
+                assert re.sub(r"\.(\d+)", r"[\1]", word) in done.stderr
+        return done.stderr
 
 
 def pytest_configure() -> None:
@@ -153,6 +202,12 @@ def bundle(tmp_path: pathlib.Path, runtime: str, busybox_rootfs: pathlib.Path) -
     config = json.loads((path / "config.json").read_text())
     config["process"]["terminal"] = False
     return Bundle(path, config).args("true")
+
+
+@pytest.fixture
+def container(run: Run, bundle: Bundle, container_id: str) -> Container:
+    """Return a container of `bundle` that does not exist yet."""
+    return Container(run, bundle, container_id)
 
 
 class Podman:

@@ -21,14 +21,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.attack_scene import SOAK, Outside, Swapper, lean, replace, without_mount
+from tests.integration.attack_scene import Outside, Swapper, lean, replace, tries, without_mount
 from tests.integration.conftest import Bundle, Run
 
 QUICK = "--cgroup-manager=disabled"
-
-
-def tries(normally: int) -> range:
-    return range(10_000 if SOAK else normally)
 
 
 @pytest.fixture
@@ -66,7 +62,7 @@ def test_a_place_for_a_mount(
         bundle.config["mounts"].append({"destination": target, "type": "tmpfs", "source": "tmpfs", "options": []})
     bundle.sh("find / -xdev -name marker; find /volume -name marker; true")
     made = 0
-    with Swapper(volume / "a", volume / "link"):
+    with Swapper((volume / "a", volume / "link")):
         for _ in tries(200):
             done = attempt(run, bundle, container_id)
             made += done.returncode == 0
@@ -84,8 +80,8 @@ def test_dev_null(run: Run, bundle: Bundle, container_id: str, volume: pathlib.P
     (bundle.rootfs / "masked").write_text("secret")
     bundle.config["linux"]["maskedPaths"] = ["/masked"]
     bundle.sh("stat -c %t:%T /masked; cat /masked")
-    with Swapper(volume / "null", volume / "other"):
-        found = [attempt(run, bundle, container_id).stdout for _ in tries(100)]
+    with Swapper((volume / "null", volume / "other")):
+        found = [attempt(run, bundle, container_id).stdout for _ in tries(200)]
     outside.assert_untouched()
     assert set(found) - {""} == {"1:3\n"}
 
@@ -103,8 +99,8 @@ def test_a_read_only_path(
     bundle.config["linux"]["readonlyPaths"] = ["/volume/a/inner"]
     bundle.sh("grep /inner /proc/self/mountinfo")
     found = []
-    with Swapper(volume / "a", volume / "other"):
-        for _ in tries(100):
+    with Swapper((volume / "a", volume / "other")):
+        for _ in tries(200):
             found += attempt(run, bundle, container_id).stdout.splitlines()
             outside.assert_untouched()
     assert found
@@ -124,11 +120,11 @@ def test_the_console(
     bundle.config["process"]["terminal"] = True
     bundle.args("true")
     made = 0
-    with Swapper(volume / "console", volume / "link"), socket.socket(socket.AF_UNIX) as listener:
+    with Swapper((volume / "console", volume / "link")), socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{bundle.path}/console.sock")
         listener.listen(16)
         listener.setblocking(False)
-        for _ in tries(30):
+        for _ in tries(200):
             done = attempt(run, bundle, container_id, "--detach", "--console-socket", f"{bundle.path}/console.sock")
             made += done.returncode == 0
             outside.assert_untouched()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import resource
 import socket
 import stat
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from tests.integration.conftest import Bundle, Run
 from tests.unit.bad_configs import CASES, drop, put
 from tests.unit.bad_documents import Bad
+from tests.unit.bad_members import CASES as CASES_OF_MEMBERS
 
 pytestmark = pytest.mark.skipif(
     pathlib.Path(os.environ.get("RUNTIME") or "pyoci").name != "pyoci",
@@ -47,9 +49,10 @@ def refuse(run: Run, tmp_path: pathlib.Path) -> Refuse:
         words = ["--log", log, "--log-format", "json", *args] if logged else args
         for _ in range(ATTEMPTS):
             before = files(tmp_path)
-            began = time.monotonic()
+            began, used = time.monotonic(), processor_time()
             done = run(*words, **how)
-            took = time.monotonic() - began
+            # where others want the processors too, the time that we wait for one is not ours
+            took = min(time.monotonic() - began, processor_time() - used)
             line = one_line(done, status)
             if logged:
                 assert the_entry(log) == line
@@ -59,6 +62,12 @@ def refuse(run: Run, tmp_path: pathlib.Path) -> Refuse:
         pytest.fail(f"took {took:.3f} s: {line}")
 
     return call
+
+
+def processor_time() -> float:
+    """Return the seconds of processors that our children have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def the_entry(log: pathlib.Path) -> str:
@@ -98,6 +107,21 @@ def test_a_bad_config_is_refused(refuse: Refuse, container_id: str, tmp_path: pa
     assert row.says in said
     assert "config.json" in said
     assert files(bundle) == {"config.json", "rootfs"}
+
+
+# one of each section: unit tests have them all
+SECTIONS = tuple(
+    bad[0] for path, bad in CASES_OF_MEMBERS.items() if path.count(".") < 2 or path.startswith("linux.resources")
+)
+
+
+@named(SECTIONS)
+def test_a_bad_member_is_refused(refuse: Refuse, container_id: str, tmp_path: pathlib.Path, row: Bad) -> None:
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config.json").write_bytes(row.document())
+    said = refuse("create", "--bundle", tmp_path, container_id)
+    assert said.startswith("config.json: ")
+    assert row.says in said or " is required" in row.says
 
 
 SOME = tuple(case for case in CASES if case.name in ("missing comma", "no root.path", "true for uid", "no args"))
@@ -205,7 +229,7 @@ COMMAND_LINES = (
     Words("two states", ("state", "a", "b"), "unexpected argument `b`"),
     Words("an id to list", ("list", "a"), "unexpected argument `a`"),
     Words("unknown verb", ("crate", "a"), "unknown command `crate`; did you mean `create`"),
-    Words("verb to come", ("exec", "a", "sh"), "unknown command `exec`"),
+    Words("verb to come", ("checkpoint", "a"), "unknown command `checkpoint`"),
     Words("unknown option", ("create", "--bundel", "x", "a"), "unknown option `--bundel`; did you mean `--bundle`?"),
     Words("unknown letter", ("delete", "-x", "a"), "`-x`"),
     Words("bundle without value", ("create", "a", "--bundle"), "`--bundle` requires an argument"),
@@ -405,9 +429,10 @@ ASKED = (
     Asked("unknown sysctl", config("linux.sysctl", {"net.nope": "1"}), "net/nope` to `1`: "),
     Asked("bad value of a sysctl", config("linux.sysctl", {"net.ipv4.ip_forward": "yes"}), "Invalid argument"),
     Asked("device below a file", config("linux.devices", [{"type": "p", "path": "/etc/passwd/x"}]), "`/etc/passwd/x`"),
-    Asked("hooks", config("hooks", {"poststop": [{"path": "/bin/true"}]}), "hooks is not supported yet"),
-    Asked("AppArmor", config("process.apparmorProfile", "x"), "process.apparmorProfile is not supported yet"),
-    Asked("SELinux", config("process.selinuxLabel", "x"), "process.selinuxLabel is not supported yet"),
+    Asked("AppArmor", config("process.apparmorProfile", "x"), "process.apparmorProfile: AppArmor is not enabled"),
+    Asked("SELinux", config("process.selinuxLabel", "x"), "process.selinuxLabel: SELinux is not enabled"),
+    Asked("resctrl", config("linux.intelRdt", {"l3CacheSchema": "L3:0=f"}), "linux.intelRdt: no resctrl filesystem"),
+    Asked("label of mounts", config("linux.mountLabel", "x"), "linux.mountLabel: SELinux is not enabled"),
     Asked("no such slice", config("linux.cgroupsPath", "machine:x:y"), "`machine` is not the name of a slice"),
     Asked(
         "slice with dashes", config("linux.cgroupsPath", "a--b.slice:x:y"), "`a--b.slice` is not the name of a slice"

@@ -197,7 +197,9 @@ def test_create_is_killed(
 def test_the_kills_hit(record: Callable[..., Any], traced: Tracer, run: Run, bundle: Bundle, container_id: str) -> None:
     calls = record("create", pattern=r"^mkdir\(")
     assert len(calls) > 40
-    for call in calls[:: len(calls) // 4]:
+    # how many reads the answers of the bus take is different each time
+    steady = [call for call in calls if call.name not in ("recvfrom", "recvmsg", "poll")]
+    for call in steady[:: len(steady) // 4]:
         done = traced(
             "create", "--bundle", bundle.path, container_id, inject=f"{call.name}:signal=KILL:when={call.nth}"
         )

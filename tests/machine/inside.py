@@ -48,13 +48,15 @@ def install(machine: Machine) -> None:
 
 def in_checkout(machine: Machine, *command: str) -> int:
     """Run `command` in /src, told where it is and which runtime it is about."""
+    soak = {"SOAK": "1"} if os.environ.get("SOAK") == "1" else {}
     told = {
+        **soak,
         "PYOCI_MACHINE": "1",
         "RUNTIME": os.environ.get("RUNTIME") or "/usr/bin/pyoci",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
-    return machine.run("sh", "-c", 'cd /src && exec "$@"', "sh", *command, env=told, timeout=1500)
+    return machine.run("sh", "-c", 'cd /src && exec "$@"', "sh", *command, env=told, timeout=86400 if soak else 1500)
 
 
 def pytest(suite: str, options: list[str]) -> list[str]:

@@ -147,7 +147,7 @@ WRONG_TYPE = (
     Bad("args null", put("process.args", None), "process.args must be a list, not null"),
     Bad("args a list of numbers", put("process.args", ["sleep", 5]), "process.args[1] must be a string, not 5"),
     Bad("env an object", put("process.env", {"A": "b"}), "process.env must be a list, not an object"),
-    Bad("cwd a list", put("process.cwd", ["/"]), "process.cwd must be a string, not a list"),
+    Bad("cwd a list", put("process.cwd", ["/"]), "process.cwd must be an absolute path, not a list"),
     Bad("process a list", put("process", [1]), "process must be an object, not a list"),
     Bad("user a string", put("process.user", "root"), 'process.user must be an object, not "root"'),
     Bad(
@@ -363,6 +363,54 @@ AGAINST_A_RULE = (
         put("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
         "linux.seccomp.listenerMetadata needs listenerPath",
     ),
+    *(
+        Bad(f"scheduler {asked}", put("process.scheduler", {"policy": f"SCHED_{policy}", **asked}), f"scheduler{said}")
+        for policy, asked, said in (
+            ("FIFO", {}, ".priority must be between 1 and 99 for SCHED_FIFO, not 0"),
+            ("RR", {"priority": 100}, ".priority must be between 1 and 99 for SCHED_RR, not 100"),
+            ("OTHER", {"priority": 1}, ".priority must be 0 for SCHED_OTHER, not 1"),
+            (
+                "DEADLINE",
+                {"priority": 1, "runtime": 10000, "deadline": 10000},
+                ".priority must be 0 for SCHED_DEADLINE",
+            ),
+            ("DEADLINE", {"runtime": 1023, "deadline": 2000}, ".runtime must be at least 1024 (nanoseconds)"),
+            ("DEADLINE", {"runtime": 3000, "deadline": 2000}, ": runtime (3000) is at most deadline (2000)"),
+            (
+                "DEADLINE",
+                {"runtime": 2000, "deadline": 4000, "period": 3000},
+                ": runtime (2000) is at most deadline (4000), and that at most period (3000)",
+            ),
+            (
+                "DEADLINE",
+                {"runtime": 2000, "deadline": 2000, "period": 1 << 63},
+                ".period (9223372036854775808) is too long",
+            ),
+        )
+    ),
+    *(
+        Bad(f"processors {text!r}", put("process.execCPUAffinity", {"final": text}), f'final: "{text}" is not a list')
+        for text in ("1-0", "1,,2", "-1", "8192", "0-8192", "0-", "1 2")
+    ),
+    *(
+        Bad(f"memory policy {mode} {more}", put("linux.memoryPolicy", {"mode": f"MPOL_{mode}", **more}), said)
+        for mode, more, said in (
+            ("BIND", {}, "memoryPolicy.nodes is required for MPOL_BIND"),
+            ("INTERLEAVE", {"nodes": " "}, "memoryPolicy.nodes is required for MPOL_INTERLEAVE"),
+            ("LOCAL", {"nodes": "0"}, 'memoryPolicy.nodes: MPOL_LOCAL takes none, not "0"'),
+            ("DEFAULT", {"nodes": "0"}, 'memoryPolicy.nodes: MPOL_DEFAULT takes none, not "0"'),
+            ("BIND", {"nodes": "1024"}, 'memoryPolicy.nodes: "1024" is not a list'),
+            ("BIND", {"nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}, "flags: one of"),
+            ("PREFERRED", {"flags": ["MPOL_F_STATIC_NODES"]}, "flags: one of"),
+            ("INTERLEAVE", {"nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, "does not go with MPOL_INTERLEAVE"),
+        )
+    ),
+    Bad(
+        "flag of a personality",
+        put("linux.personality", {"domain": "LINUX32", "flags": ["ADDR_NO_RANDOMIZE"]}),
+        'linux.personality.flags: "ADDR_NO_RANDOMIZE" is not supported',
+    ),
+    Bad("closID of the kernel's", put("linux.intelRdt", {"closID": "info"}), 'linux.intelRdt.closID: "info"'),
     Bad("closID up", put("linux.intelRdt", {"closID": "../x"}), 'linux.intelRdt.closID: "../x"'),
     Bad("burst above quota", put("linux.resources.cpu", {"quota": 5, "burst": 6}), "cpu.burst (6) is above quota (5)"),
     Bad("swap below memory", put("linux.resources.memory", {"limit": 9, "swap": 8}), "memory.swap (8) includes memory"),

@@ -12,9 +12,12 @@ from pyoci_systemd.cli.options import (
     GLOBALS,
     HELP,
     HELP_ROWS,
+    MANY,
     NUMBER,
     PATH,
+    REST,
     SETS,
+    SWITCH,
     TEXT,
     TRISTATE,
     USAGE,
@@ -62,6 +65,16 @@ RIGHT = [
     ("run --no-subreaper ID", {}, "run", {"no_subreaper": True, "id": "ID"}),
     ("kill ID", {}, "kill", {"id": "ID", "signal": "SIGTERM"}),
     ("kill -r ^web HUP", {}, "kill", {"regex": True, "id": "^web", "signal": "HUP"}),
+    ("exec ID CMD", {}, "exec", {"id": "ID", "command": ["CMD"]}),
+    ("exec -t -u 1:2 -e A=B -e C=D ID ls -l -t", {}, "exec",
+     {"tty": "true", "user": "1:2", "env": ["A=B", "C=D"], "id": "ID", "command": ["ls", "-l", "-t"]}),
+    ("exec --tty=no ID ls", {}, "exec", {"tty": "false", "id": "ID", "command": ["ls"]}),
+    ("exec ID -- ls --", {}, "exec", {"id": "ID", "command": ["ls", "--"]}),
+    ("--root=R exec --pid-file P --process J --detach --preserve-fds 1 --console-socket S ID", {"given_root": "R"}, "exec",
+     {"pid_file": "P", "process": "J", "detach": True, "preserve_fds": 1, "console_socket": "S", "id": "ID"}),
+    ("pause ID", {}, "pause", {"id": "ID"}),
+    ("resume ID", {}, "resume", {"id": "ID"}),
+    ("ps --format json ID", {}, "ps", {"format": "json", "id": "ID"}),
     ("list", {}, "list", {}),
     ("list -q", {}, "list", {"quiet": True}),
     ("list --format json", {}, "list", {"format": "json"}),
@@ -109,7 +122,7 @@ WRONG = [
     ("", "missing command"),
     ("--debug", "missing command"),
     ("killl ID", "unknown command `killl`; did you mean `kill`?"),
-    ("exec ID", "unknown command `exec`"),
+    ("frob ID", "unknown command `frob`"),
     ("--frobnicate list", "unknown option `--frobnicate`"),
     ("--bundle B create ID", "unknown option `--bundle`"),
     ("create --systemd-cgroup ID", "unknown option `--systemd-cgroup`"),
@@ -142,6 +155,9 @@ WRONG = [
     *[(f"create --preserve-fds {n} ID", f"takes a number from 0 to 2147483647, not `{n}`")
       for n in ("-1", "1_0", "+1", "0x1", "two", "1.5", "\u0663", "2147483648", "99999999999999999999")],
     ("create --preserve-fds= ID", "takes a number"),
+    ("exec", "missing argument ID"),
+    ("exec --tty=maybe ID ls", "option `--tty` takes `true` or `false`, not `maybe`"),
+    ("exec --env", "option `--env` requires an argument"),
 ]  # fmt: skip
 
 
@@ -155,13 +171,37 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 
 CREATE = {
-    "bundle": "", "config": "", "console_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
+    "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
     "no_new_keyring": False, "no_subreaper": False,
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
     "start": {},
     "run": {**CREATE, "detach": False, "keep": False},
+    "exec": {
+        "process": "",
+        "tty": "",
+        "detach": False,
+        "user": "",
+        "additional_gids": [],
+        "cwd": "",
+        "env": [],
+        "cap": [],
+        "no_new_privs": False,
+        "apparmor": "",
+        "process_label": "",
+        "cgroup": "",
+        "ignore_paused": False,
+        "console_socket": "",
+        "pidfd_socket": "",
+        "pid_file": "",
+        "preserve_fds": 0,
+        "no_subreaper": False,
+        "command": [],
+    },
+    "pause": {},
+    "resume": {},
+    "ps": {"format": "table"},
     "state": {},
     "kill": {"all": False, "regex": False, "signal": "SIGTERM"},
     "delete": {"force": False, "regex": False},
@@ -198,7 +238,7 @@ def test_hint_names_the_verb() -> None:
 def test_mistake_after_the_globals_finds_its_log() -> None:
     """A client that named a log reads the reason there, also for a verb we do not know."""
     try:
-        assert understand(["--log", "F", "--log-format", "json", "exec", "ID"]) is None
+        assert understand(["--log", "F", "--log-format", "json", "frob", "ID"]) is None
         assert (log._log.target, log._log.form) == ("F", "json")
         assert understand(["--log", "G", "kill", "ID"]) is not None
         assert (log._log.target, log._log.container) == ("G", "ID")
@@ -206,7 +246,9 @@ def test_mistake_after_the_globals_finds_its_log() -> None:
         log.use(log.Log())
 
 
-KINDS = {FLAG: "bool", NUMBER: "int", TEXT: "str", PATH: "str", CHOICE: "str"}
+KINDS = {
+    FLAG: "bool", NUMBER: "int", TEXT: "str", PATH: "str", CHOICE: "str", SWITCH: "str", MANY: "list[str]",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: str(verb.name))
@@ -214,8 +256,8 @@ def test_options_type_names_the_table(verb) -> None:  # type: ignore[no-untyped-
     """A verb that misspells an option is refused by mypy: Options declares each, of the right type."""
     for dest, _, kind, _, _ in verb.options:
         assert Options.__annotations__[dest] == KINDS[kind]
-    for dest, _, _ in verb.arguments:
-        assert Options.__annotations__[dest] == "str"
+    for dest, _, default in verb.arguments:
+        assert Options.__annotations__[dest] == ("list[str]" if default == REST else "str")
 
 
 def test_options_type_names_nothing_else() -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from pyoci_systemd.container.plan import as_json, as_text
 from pyoci_systemd.plan import plan
+from pyoci_systemd.plan.seccomp import flags as seccomp_flags
 from pyoci_systemd.spec.defaults import default_config
 from pyoci_systemd.spec.load import load
 from tests.unit.good_configs import docker, seccomp, smallest
@@ -88,12 +89,23 @@ def user_namespace() -> Any:
     config: Any = default_config()
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     config["linux"]["namespaces"] += [{"type": "user"}, {"type": "time"}]
+    config["process"] |= {"scheduler": {"policy": "SCHED_OTHER", "nice": -5}}
     config["linux"] |= {
         "uidMappings": mapping,
         "gidMappings": mapping,
         "timeOffsets": {"boottime": {"secs": 86400}, "monotonic": {"secs": -5, "nanosecs": 250000000}},
         "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}],
     }
+    return config
+
+
+def asked_about() -> Any:
+    """A filter that asks an agent, and a network device of the host's."""
+    config: Any = default_config()
+    section = {**seccomp(), "listenerPath": "/run/agent.sock", "listenerMetadata": "who"}
+    section["syscalls"] = [*section["syscalls"], {"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}]
+    config["linux"] |= {"seccomp": section, "netDevices": {"enp7s0": {"name": "eth%d"}}}
+    config["process"]["noNewPrivileges"] = False
     return config
 
 
@@ -170,6 +182,24 @@ def propagation_and_options() -> Any:
     return config
 
 
+def confined() -> Any:
+    """A program with a place of its own among the others, on a machine with SELinux and AppArmor at once."""
+    config: Any = default_config()
+    label = "system_u:object_r:container_file_t:s0:c1,c2"
+    config["process"] |= {
+        "apparmorProfile": "containers-default",
+        "selinuxLabel": "system_u:system_r:container_t:s0:c1,c2",
+        "scheduler": {"policy": "SCHED_FIFO", "priority": 10, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        "ioPriority": {"class": "IOPRIO_CLASS_RT", "priority": 4},
+        "execCPUAffinity": {"initial": "0", "final": "1"},
+    }
+    config["linux"] |= {
+        "mountLabel": label,
+        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0,2-3", "flags": ["MPOL_F_STATIC_NODES"]},
+    }
+    return config
+
+
 def terminal() -> Any:
     config: Any = default_config()
     config["process"] |= {"terminal": True, "consoleSize": {"width": 132, "height": 43}}
@@ -189,9 +219,11 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "docker": (docker_without_hooks, {"id": "3f4e5a6b7c8d"}),
     "containerd": (containerd, {"id": "0123456789ab"}),
     "user-namespace": (user_namespace, {}),
+    "asked-about": (asked_about, {}),
     "host-network": (host_network, {}),
     "devices-and-limits": (devices_and_limits, {}),
     "propagation-and-options": (propagation_and_options, {}),
+    "confined": (confined, {}),
     "terminal": (terminal, {}),
     "no-pivot": (default_config, {"no_pivot": True, "new_keyring": False}),
     "run": (default_config, {"wait_for_start": False}),
@@ -203,8 +235,9 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 def made(name: str) -> plan.Plan:
     make, asked = CASES[name]
     config = load(json.dumps(make()).encode())
-    filtered = "seccomp" in config.get("linux", {})
-    return plan.make(config, facts(), request(**asked), PROGRAM if filtered else b"", 0)
+    section = config.get("linux", {}).get("seccomp")
+    program, flags = (PROGRAM, seccomp_flags(section)) if section else (b"", 0)
+    return plan.make(config, facts(apparmor="unconfined", selinux=True), request(**asked), program, flags)
 
 
 @pytest.mark.parametrize("name", CASES)

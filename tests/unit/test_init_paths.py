@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.plan import ops
-from pyoci_systemd.plan.mounts import NO_SYMLINKS, SOURCE_NOFOLLOW, TARGET_NOFOLLOW
+from pyoci_systemd.plan.mounts import NO_SYMLINKS, TARGET_NOFOLLOW
 from pyoci_systemd.plan.ops import Op
+from pyoci_systemd.plan.words import CLONE_TREE, NOFOLLOW
 from tests.unit.player import ERROR, Reply, execute, play, private
 
 DIRECTORY, FILE = None, b"content"
@@ -74,11 +75,12 @@ def root(tmp_path: pathlib.Path) -> Root:
 
 
 def mount(target: str, resolve: int = 0) -> ops.Op:
-    return ops.Mount("tmpfs", "mark", target, [], resolve, 0, 0, 0, 0, 0)
+    return ops.Mount("tmpfs", "mark", target, [], "", resolve, 0, 0, 0, 0, 0)
 
 
-def bind(root: Root, target: str, resolve: int = 0, source: str = "file") -> ops.Op:
-    return ops.Bind(str(root.source / source), target, 0, resolve, 0, 0, 0, 0, 0)
+def bind(root: Root, target: str, resolve: int = 0, source: str = "file", flags: int = 0) -> list[ops.Op]:
+    path = str(root.source / source)
+    return [ops.Tree(path, target, CLONE_TREE | flags, 0), ops.Bind(path, target, 0, 0, resolve, 0, 0, 0, 0, 0)]
 
 
 # what lies in the root, the target, where a directory is mounted or the errno
@@ -176,7 +178,7 @@ FILES: dict[str, tuple[Tree, str, str | int]] = {
 def test_file(name: str, root: Root) -> None:
     tree, target, expected = FILES[name]
     root.make(tree)
-    places, error = root.play(bind(root, target))
+    places, error = root.play(*bind(root, target))
     assert (places, error) == (([expected], 0) if isinstance(expected, str) else ([], expected))
     if isinstance(expected, str):
         made = root.path / expected
@@ -187,13 +189,13 @@ def test_file(name: str, root: Root) -> None:
 
 def test_directory_where_a_file_is_needed(root: Root) -> None:
     root.make({"d": DIRECTORY})
-    assert root.play(bind(root, "/d"))[1] in (errno.ENOTDIR, errno.EINVAL)
+    assert root.play(*bind(root, "/d"))[1] in (errno.ENOTDIR, errno.EINVAL)
 
 
 def test_file_bound_twice_to_a_name_with_a_slash(root: Root) -> None:
     """What worked for a missing target works for one that is there, or neither does."""
-    first = root.play(bind(root, "/d/f/"))[1]
-    assert root.play(bind(root, "/d/f/"))[1] == first
+    first = root.play(*bind(root, "/d/f/"))[1]
+    assert root.play(*bind(root, "/d/f/"))[1] == first
 
 
 # -- nodes and links, whose last name is never followed
@@ -204,7 +206,7 @@ def fifo(path: str) -> ops.Op:
 
 
 def symlink(path: str) -> ops.Op:
-    return ops.Symlink("to", path)
+    return ops.Symlink("to", path, 0)
 
 
 PARENTS: dict[str, tuple[Tree, str, str | int]] = {
@@ -309,14 +311,14 @@ def test_target_that_is_no_link(tree: Tree, target: str, expected: list[str], ro
 
 def test_target_that_is_a_link_is_not_followed(root: Root) -> None:
     root.make({"real": FILE, "l": "real"})
-    places, _ = root.play(bind(root, "/l", TARGET_NOFOLLOW))
+    places, _ = root.play(*bind(root, "/l", TARGET_NOFOLLOW))
     assert places in ([], ["l"])
 
 
 def test_source_that_is_a_link(root: Root) -> None:
-    assert root.play(bind(root, "/f", source="link")) == (["f"], 0)
+    assert root.play(*bind(root, "/f", source="link")) == (["f"], 0)
     root.play(
-        bind(root, "/g", SOURCE_NOFOLLOW, source="link")
+        *bind(root, "/g", source="link", flags=NOFOLLOW)
     )  # the link itself, which can be put on nothing but a link
     assert (root.path / "f").read_bytes() == b""
 
@@ -341,6 +343,25 @@ def test_masked_file(tree: Tree, path: str, expected: list[str], root: Root) -> 
     assert sorted(p.name for p in root.path.iterdir()) == sorted(
         {name.split("/")[0] for name in tree}
     )  # nothing is made
+
+
+HIDING: list[type[ops.Mask] | type[ops.ReadOnly]] = [ops.Mask, ops.ReadOnly]
+PROC_MAGIC, SYSFS_MAGIC = 0x9FA0, 0x62656572
+
+
+@pytest.mark.parametrize("kind", HIDING)
+@pytest.mark.parametrize(("path", "base", "magic", "expected"), [
+    ("/d/f", "/d", PROC_MAGIC, errno.ESTALE),  # another directory stands where proc should
+    ("/d/missing", "/d", PROC_MAGIC, errno.ESTALE),  # not taken for a file that proc has not
+    ("/no-such/f", "/no-such", SYSFS_MAGIC, errno.ESTALE),
+    ("/d/f", "", 0, 0),
+    ("/d/missing", "", 0, 0),
+])  # fmt: skip
+def test_what_is_hidden_must_be_where_it_belongs(
+    root: Root, kind: type[ops.Mask] | type[ops.ReadOnly], path: str, base: str, magic: int, expected: int
+) -> None:
+    root.make({"d/f": FILE})
+    assert root.play(kind(path, base, magic))[1] == expected
 
 
 def test_masks_are_the_host_s_null_whatever_the_image_has(root: Root) -> None:  # CVE-2025-31133

@@ -160,8 +160,8 @@ def codes(message: bytes) -> Iterator[int]:
 
 
 SEED = listed(
-    ops.Umask(0o22), ops.Await(0), ops.User(-1, -1, b"\0" * 8, 1), ops.Chdir("/", 0), ops.Home(0), ops.Symlink("a", "/b"),
-    ops.FindExecutable("true", "/usr/bin"), ops.Mount("tmpfs", "t", "/m", ["a=b", "c"], 0, 1, 2, 3, 4, 5),
+    ops.Umask(0o22), ops.Await(0), ops.User(-1, -1, b"\0" * 8, 1), ops.Chdir("/", 0), ops.Home(0), ops.Symlink("a", "/b", 0),
+    ops.FindExecutable("true", "/usr/bin"), ops.Mount("tmpfs", "t", "/m", ["a=b", "c"], "", 0, 1, 2, 3, 4, 5),
     ops.Bounding(-1), ops.Capabilities(0, 0, 0, 0),
 )  # fmt: skip
 
@@ -210,7 +210,10 @@ def survives(message: bytes) -> None:
 def test_unfit_ops_are_kept_from_the_fuzz() -> None:
     """The reader above sees what the init sees."""
     message = listed(
-        ops.Umask(1), ops.Mount("t", "s", "/", ["a", "b"], 0, 0, 0, 0, 0, 0), ops.Seccomp(b"x" * 9, 0), ops.Clone(0)
+        ops.Umask(1),
+        ops.Mount("t", "s", "/", ["a", "b"], "", 0, 0, 0, 0, 0, 0),
+        ops.Seccomp(b"x" * 9, 0),
+        ops.Clone(0, -1),
     )
     assert list(codes(message)) == [CODES[name] for name in ("umask", "mount", "seccomp", "clone")]
     assert UNFIT & set(codes(message))

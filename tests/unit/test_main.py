@@ -168,9 +168,9 @@ def test_success_is_not_logged(tmp_path: Path) -> None:
 
 def test_unknown_verb_is_logged(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
-    done = run("--log", str(path), "--log-format", "json", "exec", "--process", "P", "ID")
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "pyoci: unknown command `exec`\n")
-    assert json.loads(path.read_text())["msg"] == "unknown command `exec`"
+    done = run("--log", str(path), "--log-format", "json", "frob", "--process", "P", "ID")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "pyoci: unknown command `frob`\n")
+    assert json.loads(path.read_text())["msg"] == "unknown command `frob`"
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -316,3 +316,21 @@ def test_answer_never_raises(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     monkeypatch.setattr(main, "perform", broken)
     assert main.answer(["list"]) == 1
     assert capfd.readouterr().err == "pyoci: internal error: SystemError: gone\n"
+
+
+@pytest.mark.parametrize(("name", "handler"), [
+    ("krun", "krun"), ("/usr/bin/crun-wasm", "wasm"), ("pyoci-krun", "krun"), ("crun-", "crun-"),
+])  # fmt: skip
+def test_no_handler_is_picked_by_the_name_we_are_called_by(
+    name: str, handler: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """F013: a container that is to run in a virtual machine must not run without one."""
+    assert main.answer(["--root", "/nowhere", "list"], 0, name) == 1
+    called = name.rpartition("/")[2]
+    assert capfd.readouterr() == ("", f"pyoci: called as `{called}`: there is no handler `{handler}`\n")
+
+
+@pytest.mark.parametrize("name", ["pyoci", "/opt/crun-1.2/pyoci", "crun", "runc", "", "/", "my-pyoci", "pyoci2"])
+def test_any_other_name_is_as_good(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.answer(["--root", "/nowhere", "list", "--quiet"], 0, name) == 0
+    assert capfd.readouterr() == ("", "")

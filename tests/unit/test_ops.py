@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ SAMPLES = {"int": 1, "str": "text", "bytes": b"\1\0\0\0\2\0\0\0", "list[str]": [
 # fields whose numbers have names, or whose values a sentence can say only when they are right
 SPECIAL = {
     "namespace": 0x20000000, "namespaces": 0x20020000, "propagation": 1 << 19, "mode": 0o020666, "gate": 1, "resource": 7,
+    "io_priority": 2 << 13 | 4, "memory_mode": 3, "attributes": pack(words.SCHEDULER_ATTRIBUTES, 56, 3, 1, 5, 0, 0, 0, 0, 0, 1024),
 }  # fmt: skip
 
 
@@ -89,7 +91,10 @@ FIELDS = [(kind, field) for kind in TABLE for field in kind.fields]
 UNSAID = {
     # numbers that another field says, or that nobody reads
     ("mknod", "uid"), ("mknod", "gid"), ("user", "keep_groups"), ("seccomp", "flags"), ("chdir", "last"),
-    ("find_executable", "path"), ("execute", "env"),
+    ("find_executable", "path"), ("execute", "env"), ("scheduler", "pid"), ("io_priority", "pid"), ("rlimit", "pid"),
+    ("mask", "base"), ("mask", "magic"), ("read_only", "base"), ("read_only", "magic"),
+    ("map_ids", "tree"), ("map_ids", "mapping"), ("bind", "tree"), ("clone", "cgroup"), ("join_namespace", "number"),
+    ("symlink", "exact"),
 }  # fmt: skip
 
 
@@ -99,24 +104,43 @@ def test_no_field_is_passed_over(kind: type[Op], field: str) -> None:
     other: dict[str, Any] = {"int": 2, "str": "other", "bytes": b"\3\0\0\0", "list[str]": ["three"]}
     changed = {
         "namespace": 0x40000000, "namespaces": 0x40000000, "propagation": 1 << 20, "mode": 0o060600, "gate": 0, "resource": 4,
-        "recursive": 0,
+        "recursive": 0, "bind": 0, "reach": 0x8000, "attributes": pack(words.SCHEDULER_ATTRIBUTES, 56, 1, 0, 0, 7, 0, 0, 0, 0, 1024),
     }.get(field, other[kind.__annotations__[field]])  # fmt: skip
     if (kind.name, field) not in UNSAID:
         assert sample(kind).describe() != sample(kind, **{field: changed}).describe()
 
 
 @pytest.mark.parametrize(("op", "sentence"), [
-    (ops.Mount("proc", "proc", "/proc", [], 1, 14, 0, 0, 0, 0), "mount proc `proc` on `/proc` (nosuid, nodev, noexec)"),
-    (ops.Mount("tmpfs", "shm", "/dev/shm", ["mode=1777", "size=64k"], 0, 2, 0, 0, 0, 0),
+    (ops.Mount("proc", "proc", "/proc", [], "", 1, 14, 0, 0, 0, 0), "mount proc `proc` on `/proc` (nosuid, nodev, noexec)"),
+    (ops.Mount("tmpfs", "shm", "/dev/shm", ["mode=1777", "size=64k"], "", 0, 2, 0, 0, 0, 0),
      "mount tmpfs `shm` on `/dev/shm` (nosuid) with mode=1777, size=64k"),
-    (ops.Bind("/a", "/b", 0, 0, 1, 0, 0, 0, 0), "bind `/a` to `/b` (ro)"),
+    (ops.Mount("sysfs", "sysfs", "/sys", [], "/sys", 1, 1, 0, 0, 0, 0), "mount sysfs `sysfs` on `/sys` (ro), or bind `/sys`"),
+    (ops.Mount("tmpfs", "t", "/m", [], "", 12, 0, 0, 0, 0, 0),
+     "mount tmpfs `t` on `/m` (as open as what it covers, a copy of what it covers)"),
+    (ops.Tree("/a", "/b", 0x88101, 1 << 19), "take `/a` with all below it, a link itself, for `/b` (slave)"),
+    (ops.MapIds("/a", "0 → 5 (1)", 1, 0, 0x9000), "show the ids of `/a` with all below it as 0 → 5 (1)"),
+    (ops.Bind("/a", "/b", 0, 3, 0, 1, 0, 0, 0, 0), "bind `/a` to `/b` (ro)"),
     (ops.Mknod("/dev/null", 0o020666, 1, 3, 0, 0), "make the device `/dev/null` (character device 0666 1:3)"),
-    (ops.Rlimit(7, 1024, 2**64 - 1), "limit RLIMIT_NOFILE to 1024 (hard unlimited)"),
+    (ops.Rlimit(0, 7, 1024, 2**64 - 1), "limit RLIMIT_NOFILE to 1024 (hard unlimited)"),
+    (ops.Scheduler(0, pack("=IIQiIQQQII", 56, 6, 5, 0, 0, 10**6, 10**7, 10**8, 0, 1024)),
+     "schedule it by SCHED_DEADLINE, runtime 1000000, deadline 10000000, period 100000000, "
+     "SCHED_FLAG_RESET_ON_FORK, SCHED_FLAG_DL_OVERRUN"),
+    (ops.Scheduler(0, pack("=IIQiIQQQII", 56, 0, 0, -5, 0, 0, 0, 0, 0, 1024)), "schedule it by SCHED_OTHER, nice -5"),
+    (ops.IoPriority(0, 3 << 13 | 7), "give it the I/O priority IOPRIO_CLASS_IDLE, 7"),
+    (ops.MemoryPolicy(2 | 1 << 15, b"\x0b" + bytes(7)), "take memory by MPOL_BIND, MPOL_F_STATIC_NODES of the nodes 0-1, 3"),
+    (ops.MemoryPolicy(4, b""), "take memory by MPOL_LOCAL"),
+    (ops.CpuAffinity(b"\x80"), "let it run on the processor 7"),
+    (ops.EveryCpu(), "let it run on every processor of its cgroup"),
+    (ops.Mask("/proc/acpi", "", 0, ["context=a:b:c:s0:c1,c2"]), "mask `/proc/acpi` with context=a:b:c:s0:c1,c2"),
     (ops.Umask(0o22), "set the umask 0022"),
     (ops.User(1, 2, b"\3\0\0\0\4\0\0\0", 0), "become user 1, group 2, additional groups 3, 4"),
     (ops.Propagation(1 << 19 | 1 << 14), "make `/` rslave"),
-    (ops.Bounding((1 << 41) - 1), "drop every capability outside the bounding set all"),
-    (ops.Clone(0x20020000), "start the container's first process in new namespaces (mount, pid)"),
+    (ops.Bounding((1 << 41) - 1), "limit the bounding set to all"),
+    (ops.Capabilities(1, 1, 0, 0), "take the capabilities CAP_CHOWN (effective the same, inheritable none, ambient none)"),
+    (ops.Capabilities(3, 1, 0, 1),
+     "take the capabilities CAP_CHOWN, CAP_DAC_OVERRIDE (effective CAP_CHOWN, inheritable none, ambient CAP_CHOWN)"),
+    (ops.Capabilities(0, 0, 0, 0), "give up every capability"),
+    (ops.Clone(0x20020000, -1), "start the container's first process in new namespaces (mount, pid)"),
     (ops.Await(0), "wait until its cgroup stands"),
     (ops.Seccomp(bytes(80), 0), "filter system calls with a program of 10 instructions"),
 ])  # fmt: skip
@@ -135,7 +159,7 @@ def test_every_bit_is_said() -> None:
     (ops.Execute(["X"], []), "Exec format error", 'exec: "X": exec format error'),
     (ops.FindExecutable("a: stat b", "/bin"), "Permission denied", 'exec: "a: stat b": permission denied'),
     (ops.PivotRoot(), "Invalid argument", "change root: Invalid argument"),
-    (ops.Chdir("/x", 1), "No such file or directory", "change to the working directory `/x`: No such file or directory"),
+    (ops.Chdir("/x", 1), "No such file or directory", "change to the working directory `/x` as the user: No such file or directory"),
 ])  # fmt: skip
 def test_failure(op: Op, reason: str, line: str) -> None:
     assert failure(op.complaint(), reason) == line
@@ -153,8 +177,8 @@ def test_signatures() -> None:
     letters = {"int": "i", "str": "s", "bytes": "b", "list[str]": "v"}
     for kind in TABLE:
         assert kind.signature == "".join(letters[kind.__annotations__[field]] for field in kind.fields)
-        assert len(kind.signature) <= 10  # MAX_ARGS in init.h
-    assert ops.Mount.signature == "sssviiiiii"
+        assert len(kind.signature) <= 11  # MAX_ARGS in init.h
+    assert ops.Mount.signature == "sssvsiiiiii"
     assert ops.Execute.signature == "vv"
 
 
@@ -172,7 +196,10 @@ def test_header_is_written_by_the_build(tmp_path: Path) -> None:
 def test_each_op_is_played_by_one_function() -> None:
     """And each uses no argument that it has not: `a[N]` with N below the length of its signature."""
     source = "\n".join(path.read_text() for path in sorted(INIT.glob("*.c")))
-    bodies = dict(re.findall(r"^OP\((\w+)\)\n\{\n(.*?)^\}", source, re.MULTILINE | re.DOTALL))
+    written = re.findall(r"^OP\((\w+)\)\n\{\n(.*?)^\}", source, re.MULTILINE | re.DOTALL)
+    made = re.findall(r"^\tOP\((\w+)\) \{(.*)\}", header(), re.MULTILINE)
+    bodies = dict(written + made)
+    assert len(bodies) == len(written) + len(made)
     assert set(bodies) == {kind.name for kind in TABLE}
     for kind in TABLE:
         used = [int(n) for n in re.findall(r"\ba\[(\d+)\]", bodies[kind.name])]

@@ -11,36 +11,9 @@ from pyoci_systemd.plan import plan
 from pyoci_systemd.spec.defaults import default_config
 from tests.unit.plans import config, facts, limited, names, request
 
-LATER: list[tuple[str, dict[str, Any]]] = [
-    ("hooks", {"hooks": {"poststop": [{"path": "/bin/true"}]}}),
-    ("process.selinuxLabel", {"process": {"selinuxLabel": "x"}}),
-    ("process.apparmorProfile", {"process": {"apparmorProfile": "x"}}),
-    ("process.ioPriority", {"process": {"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}}}),
-    ("process.scheduler", {"process": {"scheduler": {"policy": "SCHED_BATCH"}}}),
-    ("process.execCPUAffinity", {"process": {"execCPUAffinity": {"initial": "0"}}}),
-    ("linux.mountLabel", {"linux": {"namespaces": [{"type": "mount"}], "mountLabel": "x"}}),
-    ("linux.intelRdt", {"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {"closID": "x"}}}),
-    ("linux.memoryPolicy", {"linux": {"namespaces": [{"type": "mount"}], "memoryPolicy": {"mode": "MPOL_BIND"}}}),
-    ("linux.netDevices", {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"eth1": {"name": "x"}}}}),
-    ("linux.netDevices", {"linux": {"namespaces": [{"type": "mount"}], "netDevices": {"eth1": {}}}}),
-    ("linux.seccomp.listenerPath", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"}}}),
-    # a mount with mappings of its own and no `idmap` among its options is an id-mapped one all the same (MNT4)
-    ("mounts[0].uidMappings", {"mounts": [{
-        "destination": "/d", "type": "bind", "source": "/s",
-        "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}], "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
-    }]}),
-]  # fmt: skip
-
 
 def made(config: Any, **asked: Any) -> plan.Plan:
     return plan.make(config, facts(), request(**asked))
-
-
-@pytest.mark.parametrize(("what", "asked"), LATER)
-def test_what_would_have_no_effect_is_refused(what: str, asked: dict[str, Any]) -> None:
-    with pytest.raises(SpecError) as caught:
-        made(config(**asked))
-    assert caught.value.message == f"config.json: {what} is not supported yet"
 
 
 @pytest.mark.parametrize("asked", [

@@ -8,6 +8,7 @@ import pytest
 
 from pyoci_systemd.errors import SpecError
 from pyoci_systemd.plan import namespaces, ops, plan
+from pyoci_systemd.plan.handles import Handles
 from tests.unit.plans import config, facts, names, request
 
 # linux/sched.h
@@ -25,7 +26,8 @@ def spaces(*kinds: str, **paths: str) -> list[dict[str, str]]:
 
 
 def planned(*kinds: str, process: Any = None, linux: Any = None, **paths: str) -> list[ops.Op]:
-    return namespaces.plan(config(process=process, linux={"namespaces": spaces(*kinds, **paths), **(linux or {})}))
+    made = config(process=process, linux={"namespaces": spaces(*kinds, **paths), **(linux or {})})
+    return namespaces.plan(made, Handles(1, []))
 
 
 @pytest.mark.parametrize(("kinds", "flags"), [
@@ -35,12 +37,12 @@ def planned(*kinds: str, process: Any = None, linux: Any = None, **paths: str) -
     ("mount cgroup", NEWNS),  # waits for the scope
 ])  # fmt: skip
 def test_all_at_once(kinds: str, flags: int) -> None:
-    assert planned(*kinds.split()) == [ops.Clone(flags)]
+    assert planned(*kinds.split()) == [ops.Clone(flags, -1)]
 
 
 def test_user_namespace_comes_first_and_is_not_cloned() -> None:
     made = planned("mount", "pid", "user", linux=MAPS)
-    assert made == [ops.NewUserNamespace(), ops.Clone(NEWNS | NEWPID)]
+    assert made == [ops.NewUserNamespace(), ops.Clone(NEWNS | NEWPID, -1)]
 
 
 def test_joined_namespaces_are_all_opened_before_the_first_is_entered() -> None:
@@ -51,11 +53,11 @@ def test_joined_namespaces_are_all_opened_before_the_first_is_entered() -> None:
         ops.OpenNamespace(NEWUSER, "/u"),
         ops.OpenNamespace(NEWIPC, "/i"),
         # user: it gives the right to enter the others; mount: the paths and /proc go away with it
-        ops.JoinNamespace(NEWUSER),
-        ops.JoinNamespace(NEWNET),
-        ops.JoinNamespace(NEWIPC),
-        ops.JoinNamespace(NEWNS),
-        ops.Clone(NEWPID),
+        ops.JoinNamespace(NEWUSER, 3),
+        ops.JoinNamespace(NEWNET, 2),
+        ops.JoinNamespace(NEWIPC, 4),
+        ops.JoinNamespace(NEWNS, 1),
+        ops.Clone(NEWPID, -1),
     ]
 
 

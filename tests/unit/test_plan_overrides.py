@@ -41,7 +41,7 @@ def refusal(name: str, text: str) -> str:
     ("SendSIGHUP", " false ", "b", False),
     ("After", "['a.service']", "as", ["a.service"]),
     ("After", "['a.service', \"b.service\"]", "as", ["a.service", "b.service"]),
-    ("Wants", "[ 'a' ,'b' ]", "as", ["a", "b"]),
+    ("PartOf", "[ 'a' ,'b' ]", "as", ["a", "b"]),
 ])  # fmt: skip
 def test_value(name: str, text: str, signature: str, value: object) -> None:
     sent = name if name.endswith("USec") or not name.endswith("Sec") else name[:-3] + "USec"
@@ -53,6 +53,8 @@ def test_value(name: str, text: str, signature: str, value: object) -> None:
     "PIDs", "PIDFDs", "Slice", "Delegate", "Controller", "DelegateSubgroup", "User", "Group",
     # what would run, or be read, on the host
     "ExecStart", "ExecStop", "ExecStopPost", "BPFProgram", "SourcePath", "Documentation", "FailureAction",
+    # what would be started with the scope
+    "Wants", "Requires", "BindsTo", "Upholds", "OnFailure", "OnSuccess", "Conflicts",
     # limits and devices are config.json's
     "DevicePolicy", "DeviceAllow", "MemoryMax", "AllowedCPUs", "TasksMax", "CPUQuotaPerSecUSec",
     # no names at all
@@ -74,7 +76,7 @@ def test_property_that_must_not_be_set(name: str) -> None:
     ("CollectMode", "inactive"), ("CollectMode", "'inactive"), ("CollectMode", "'"), ("CollectMode", ""),
     ("CollectMode", "'a' 'b'"), ("CollectMode", r"'a\'b'"), ("CollectMode", "'a\""),
     ("After", "'a.service'"), ("After", "['a.service'"), ("After", "[a.service]"), ("After", "['a', ]"), ("After", "['a',,'b']"),
-    ("After", "[5]"), ("After", "["), ("After", ""), ("After", "[['a']]"),
+    ("Description", "'a\nb'"), ("Description", "'a\x1b'"), ("CollectMode", "'inactive\u2028'"), ("After", "['a\n']"), ("After", "[5]"), ("After", "["), ("After", ""), ("After", "[['a']]"),
 ])  # fmt: skip
 def test_value_of_another_type(name: str, text: str) -> None:
     message = refusal(name, text)

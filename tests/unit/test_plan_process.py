@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import ops, process
+from pyoci_systemd.plan import ops, plan, process, words
 from tests.unit.plans import config, facts, names, request
 
 PROGRAM = bytes(16)
@@ -15,7 +15,7 @@ PROGRAM = bytes(16)
 
 def planned(asked: Any = None, program: bytes = b"", flags: int = 0, **top: Any) -> list[ops.Op]:
     made = config(process=asked, **top)
-    return process.plan(made, facts(), request(), program, flags)[0]
+    return process.plan(made, facts(apparmor="unconfined", selinux=True), request(), program, flags)[0]
 
 
 def at(made: list[ops.Op], kind: type[ops.Op]) -> int:
@@ -29,20 +29,21 @@ def only(made: list[ops.Op], kind: type[ops.Op]) -> Any:
 
 # -- the order
 
-ALWAYS_BEFORE = ["umask", "chdir", "bounding", "user", "chdir"]
+ALWAYS_BEFORE = ["every_cpu", "umask", "chdir", "bounding", "user", "chdir"]
 
 
 @pytest.mark.parametrize(("no_new_privileges", "program", "before", "after"), [
     (False, b"", ["capabilities"], []),
     (True, b"", ["capabilities", "no_new_privileges"], []),
     # seccomp(2) wants CAP_SYS_ADMIN or no_new_privs: so either the capabilities go after the filter, or they are gone
-    (False, PROGRAM, [], ["seccomp", "capabilities"]),
+    (False, PROGRAM, ["capabilities"], ["seccomp", "capabilities"]),
     (True, PROGRAM, ["capabilities", "no_new_privileges"], ["seccomp"]),
 ])  # fmt: skip
 def test_order_round_the_wait(no_new_privileges: bool, program: bytes, before: list[str], after: list[str]) -> None:
     made = names(planned({"noNewPrivileges": no_new_privileges}, program))
     assert made == [
-        "keyring", *ALWAYS_BEFORE, *before, "find_executable", "await", "await_start", *after, "execute",
+        "keyring", *ALWAYS_BEFORE, *before, "find_executable", "await", "await_start", "close_on_exec", *after,
+        "execute",
     ]  # fmt: skip
 
 
@@ -52,6 +53,10 @@ def test_whole_order() -> None:
             "user": {"uid": 1000, "gid": 1000},
             "env": [],
             "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+            "scheduler": {"policy": "SCHED_BATCH"},
+            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+            "selinuxLabel": "u:r:t:s0",
+            "apparmorProfile": "docker-default",
             "terminal": True,
         },
         PROGRAM,
@@ -61,13 +66,18 @@ def test_whole_order() -> None:
             "namespaces": [{"type": "mount"}],
             "sysctl": {"net.ipv4.ip_forward": "1"},
             "personality": {"domain": "LINUX32"},
+            "memoryPolicy": {"mode": "MPOL_LOCAL"},
+            "mountLabel": "u:r:m:s0",
         },
+        mounts=[{"destination": "/dev/mqueue", "type": "mqueue"}],
     )
     assert names(made) == [
         # needs privileges that the process may lose below
-        "hostname", "domainname", "sysctl", "keyring", "personality", "rlimit", "umask", "own_stdio",
-        "chdir", "bounding", "user", "chdir", "home", "find_executable",
-        "await", "await_start",
+        "hostname", "domainname", "sysctl", "label_file", "key_label", "keyring", "every_cpu",
+        "personality", "memory_policy", "scheduler", "io_priority", "rlimit", "umask",
+        "selinux_label", "app_armor", "own_stdio",
+        "chdir", "bounding", "user", "chdir", "capabilities", "home", "find_executable",
+        "await", "await_start", "close_on_exec",
         "seccomp", "capabilities", "execute",
     ]  # fmt: skip
 
@@ -78,7 +88,7 @@ def test_why_it_is_safe(program: bytes, no_new_privileges: bool) -> None:
     made = planned(
         {"noNewPrivileges": no_new_privileges, "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}]}, program
     )
-    user, capabilities, execute = at(made, ops.User), at(made, ops.Capabilities), at(made, ops.Execute)
+    user, capabilities, execute = at(made, ops.User), names(made).index("capabilities"), at(made, ops.Execute)
     # PR_CAPBSET_DROP needs CAP_SETPCAP, raising a hard limit CAP_SYS_RESOURCE: before either is given up
     assert max(at(made, ops.Bounding), at(made, ops.Rlimit)) < user < capabilities
     # what can fail is found out by `create`
@@ -96,11 +106,32 @@ def test_why_it_is_safe(program: bytes, no_new_privileges: bool) -> None:
 def test_run_does_not_wait_for_start() -> None:
     made = process.plan(config(), facts(), request(wait_for_start=False), b"", 0)[0]
     assert "await_start" not in names(made)
-    assert names(made)[-2:] == ["await", "execute"]  # but still for the state
+    assert names(made)[-3:] == ["await", "close_on_exec", "execute"]  # but still for the state
 
 
 def test_seccomp_takes_program_and_flags() -> None:
     assert only(planned(program=PROGRAM, flags=4), ops.Seccomp) == ops.Seccomp(PROGRAM, 4)
+
+
+def test_filter_needs_one_capability_more_than_the_program() -> None:
+    """A change of user leaves no capability effective, and without new privileges a filter takes CAP_SYS_ADMIN."""
+    wanted = {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]}
+    made = planned({"user": {"uid": 1000, "gid": 1000}, "capabilities": wanted}, PROGRAM)
+    kill, admin = 1 << 5, 1 << 21
+    first, last = (op for op in made if isinstance(op, ops.Capabilities))
+    assert first == ops.Capabilities(kill | admin, kill | admin, 0, 0)
+    assert last == ops.Capabilities(kill, kill, 0, 0)
+    confined = planned({"noNewPrivileges": True, "capabilities": wanted}, PROGRAM)
+    assert only(confined, ops.Capabilities) == last
+
+
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_listener_is_handed_over_right_after_the_filter(no_new_privileges: bool) -> None:
+    """From then on every call may wait for an answer; before it, nobody could give one."""
+    made = planned({"noNewPrivileges": no_new_privileges}, PROGRAM, 8)
+    filtered = at(made, ops.Seccomp)
+    assert made[filtered + 1] == ops.Await(words.LISTENER_GATE)
+    assert names(made)[filtered + 2 :] == (["execute"] if no_new_privileges else ["capabilities", "execute"])
 
 
 # -- the ops
@@ -147,7 +178,7 @@ def test_sysctl(key: str, path: str) -> None:
 
 
 def test_keyring_is_named_after_the_container() -> None:
-    assert only(planned(), ops.Keyring) == ops.Keyring("c1")
+    assert only(planned(), ops.Keyring) == ops.Keyring("_ses.c1")
     made = process.plan(config(), facts(), request(new_keyring=False), b"", 0)[0]
     assert "keyring" not in names(made)
 
@@ -164,7 +195,7 @@ def test_rlimits() -> None:
     kinds = "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
     asked = [{"type": f"RLIMIT_{kind}", "soft": n, "hard": 2**64 - 1 - n} for n, kind in enumerate(kinds)]
     made = [op for op in planned({"rlimits": asked[::-1]}) if isinstance(op, ops.Rlimit)]
-    assert made[::-1] == [ops.Rlimit(n, n, 2**64 - 1 - n) for n in range(16)]
+    assert made[::-1] == [ops.Rlimit(0, n, n, 2**64 - 1 - n) for n in range(16)]
 
 
 @pytest.mark.parametrize(("limit", "message"), [
@@ -177,6 +208,29 @@ def test_rlimit_that_cannot_be(limit: Any, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         planned({"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}, limit]})
     assert caught.value.message == f"config.json: process.{message}"
+
+
+@pytest.mark.parametrize(("manager", "cgroup"), [("auto", True), ("cgroupfs", True), ("disabled", False)])
+def test_affinity_of_the_caller_is_undone_where_a_cgroup_says_what_it_may_run_on(manager: str, cgroup: bool) -> None:
+    made = config(linux={"cgroupsPath": "/place"} if manager == "cgroupfs" else {})
+    assert ("every_cpu" in names(plan.make(made, facts(), request(manager=manager)).ops)) is cgroup
+
+
+@pytest.mark.parametrize("path", [None, "/proc/7/ns/user"])
+def test_what_needs_the_first_user_namespace_is_done_from_it(path: str | None) -> None:
+    """CAP_SYS_NICE and CAP_SYS_RESOURCE of another one are not asked (sched_setattr(2), getrlimit(2))."""
+    asked: Any = {
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+        "scheduler": {"policy": "SCHED_FIFO", "priority": 1},
+        "ioPriority": {"class": "IOPRIO_CLASS_RT", "priority": 4},
+    }
+    spaces = [{"type": "mount"}, {"type": "user", **({"path": path} if path else {})}]
+    made = config(process=asked, linux={"namespaces": spaces})
+    special = ["scheduler", "io_priority", "rlimit"]
+    assert names(process.outside(made["process"], made)) == special
+    assert set(names(planned(asked, linux={"namespaces": spaces}))).isdisjoint(special)
+    assert names(process.outside(made["process"], config(process=asked))) == []
+    assert [name for name in names(planned(asked)) if name in special] == special
 
 
 # -- what it runs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import properties
+from pyoci_systemd.plan import managers, properties
 from pyoci_systemd.plan.marker import marker
 from tests.unit.plans import config, request
 
@@ -140,7 +140,7 @@ def test_escape_is_systemd_s(text: str) -> None:
     (None, "disabled", "disabled"),
 ])  # fmt: skip
 def test_manager(path: str | None, asked: str, manager: str) -> None:
-    assert properties.manager(at(path), asked) == manager
+    assert managers.manager(at(path), asked) == manager
 
 
 # -- the description
@@ -244,6 +244,12 @@ def test_source_path_is_where_the_config_was_read() -> None:
     planned = properties.plan(config(), request(config_path="/elsewhere/c.json"))
     made = {name: value for name, _, value in planned}
     assert made["SourcePath"] == "/elsewhere/c.json"
+
+
+@pytest.mark.parametrize("path", ["/b\n[Scope]/config.json", "/b\x1b[m/c.json", "/b\u2028/c.json"])
+def test_no_line_of_the_unit_s_file_is_written_by_a_path(path: str) -> None:
+    planned = properties.plan(config(), request(config_path=path))
+    assert "SourcePath" not in [name for name, _, _ in planned]
 
 
 @pytest.mark.parametrize(("name", "text", "value"), [

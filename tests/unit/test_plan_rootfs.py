@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.plan import ops, rootfs
+from pyoci_systemd.plan.handles import Handles
 from pyoci_systemd.spec.defaults import default_config
 from tests.unit.plans import config, facts, names, request
 
@@ -15,7 +16,7 @@ SPACES = [{"type": kind} for kind in ("mount", "network", "cgroup")]
 
 
 def planned(made: Any, host: Any = None, **asked: Any) -> list[ops.Op]:
-    return rootfs.plan(made, host or facts(), request(**asked))
+    return rootfs.plan(made, host or facts(), request(**asked), Handles(1, []))
 
 
 def full() -> Any:
@@ -28,7 +29,7 @@ def full() -> Any:
             "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}],
             "rootfsPropagation": "shared",
         },
-        process={"terminal": True},
+        process={"terminal": True, "cwd": "/srv"},
         mounts=[
             {"destination": "/proc", "type": "proc"},
             {"destination": "/dev", "type": "tmpfs"},
@@ -50,7 +51,7 @@ def test_whole_order() -> None:
         "await", "new_cgroup_namespace",
         "mount", "mount",
         *["mknod"] * 7, *["symlink"] * 6,
-        "console",
+        "console", "working_directory",
         "read_only", "mask", "mask",
         "read_only_root", "pivot_root", "propagation",
     ]  # fmt: skip
@@ -67,7 +68,6 @@ def test_why_it_is_safe(made: Any) -> None:
         ops.Bind,
         ops.Remount,
         ops.Mknod,
-        ops.BindDevice,
         ops.Symlink,
         ops.Mask,
         ops.ReadOnly,
@@ -78,7 +78,7 @@ def test_why_it_is_safe(made: Any) -> None:
     assert positions(made, ops.Propagation)[0] < root
     # devices and links come after the mounts, for they live on the container's own /dev
     mounted = positions(made, ops.Mount, ops.Bind, ops.Remount)
-    made_in_dev = positions(made, ops.Mknod, ops.BindDevice, ops.Symlink, ops.Console)
+    made_in_dev = positions(made, ops.Mknod, ops.Symlink, ops.Console)
     assert max(mounted) < min(made_in_dev)
     # masked and read-only paths come after everything that could cover them
     covered = positions(made, ops.Mask, ops.ReadOnly)
@@ -88,6 +88,30 @@ def test_why_it_is_safe(made: Any) -> None:
     # the read-only root comes after everything that makes a mountpoint
     (read_only,), (pivot,) = positions(made, ops.ReadOnlyRoot), positions(made, ops.PivotRoot)
     assert max(touching) < read_only < pivot
+
+
+PROC, SYSFS = 0x9FA0, 0x62656572
+
+
+@pytest.mark.parametrize(("path", "mounts", "base", "magic"), [
+    ("/proc/keys", [("/proc", "proc", [])], "/proc", PROC),
+    ("/proc/keys", [("proc/", "proc", None)], "/proc", PROC),
+    ("/sys/firmware", [("/proc", "proc", []), ("/sys", "sysfs", ["ro"])], "/sys", SYSFS),
+    ("/proc", [("/proc", "proc", [])], "", 0),  # the filesystem itself is found as other paths are
+    ("/process", [("/proc", "proc", [])], "", 0),
+    ("/proc/keys", [], "", 0),
+    ("/proc/keys", [("/proc", "tmpfs", [])], "", 0),
+    ("/sys/firmware", [("/sys", "sysfs", ["rbind"])], "", 0),  # whatever is bound there
+    ("/proc/keys", [("/proc", "proc", []), ("/proc", "bind", ["bind"])], "", 0),
+    ("/proc/keys", [("/proc", "tmpfs", []), ("/proc", "proc", [])], "/proc", PROC),
+])  # fmt: skip
+def test_where_a_hidden_path_is_looked_for(path: str, mounts: list[Any], base: str, magic: int) -> None:
+    entries = [
+        {"destination": where, "type": kind, "source": "/x", "options": options} for where, kind, options in mounts
+    ]
+    made = planned(config(linux={"maskedPaths": [path], "readonlyPaths": [path]}, mounts=entries))
+    hidden = [op for op in made if isinstance(op, (ops.Mask, ops.ReadOnly))]
+    assert [(op.path, op.base, op.magic) for op in hidden] == 2 * [(path, base, magic)]
 
 
 def test_the_scope_is_awaited_once_and_as_late_as_can_be() -> None:
@@ -167,8 +191,8 @@ def test_root_is_writable_unless_asked() -> None:
 
 def test_console() -> None:
     sized = config(process={"terminal": True, "consoleSize": {"height": 25, "width": 80}})
-    assert ops.Console(80, 25) in planned(sized)
-    assert ops.Console(0, 0) in planned(config(process={"terminal": True}))
+    assert ops.Console(80, 25, 1) in planned(sized)
+    assert ops.Console(0, 0, 1) in planned(config(process={"terminal": True}))
     assert "console" not in names(planned(config(process={"consoleSize": {"height": 25, "width": 80}})))  # PRC2
 
 
@@ -221,8 +245,13 @@ def test_a_device_of_the_config_replaces_the_default_one() -> None:
 def test_in_a_user_namespace_the_host_s_nodes_are_bound(space: Any, host: Any) -> None:
     """mknod(2) of anything but a fifo is EPERM there."""
     devices = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}, {"path": "/dev/q", "type": "p"}]
-    made = planned(config(linux={"namespaces": space, "devices": devices}), host)
-    bound = [op for op in made if isinstance(op, ops.BindDevice)]
-    assert {op.path for op in bound} == {*DEFAULTS, "/dev/fuse"}
-    assert ops.BindDevice("/dev/fuse", 0o020666, 10, 229) in bound
+    handles = Handles(1, [])
+    made = rootfs.plan(config(linux={"namespaces": space, "devices": devices}), host, request(), handles)
+    bound = [op for op in made if isinstance(op, ops.Bind)]
+    assert {op.target for op in bound} == {op.source for op in bound} == {*DEFAULTS, "/dev/fuse"}
+    # each is taken in the runtime's namespaces, and what stands there must be that device
+    assert [(op.source, number) for number, op in enumerate(handles.sources, 1)] == [  # type: ignore[attr-defined]
+        (op.source, op.tree) for op in bound
+    ]
+    assert ("/dev/fuse", 0o020000, 10, 229) in handles.devices
     assert [op.path for op in made if isinstance(op, ops.Mknod)] == ["/dev/q"]

@@ -10,8 +10,8 @@ from pyoci_systemd.errors import SpecError
 from pyoci_systemd.plan import seccomp
 
 # linux/seccomp.h
-KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, TRACE, LOG, ALLOW = (
-    0x80000000, 0, 0x30000, 0x50000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000,
+KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, NOTIFY, TRACE, LOG, ALLOW = (
+    0x80000000, 0, 0x30000, 0x50000, 0x7FC00000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000,
 )  # fmt: skip
 ACTION_FULL = 0xFFFF0000
 
@@ -31,10 +31,10 @@ def arg(index: int, op: str = "EQ", value: int = 0, **more: Any) -> Any:
 @pytest.mark.parametrize(("word", "number"), [
     ("SCMP_ACT_KILL", KILL_THREAD), ("SCMP_ACT_KILL_THREAD", KILL_THREAD), ("SCMP_ACT_KILL_PROCESS", KILL_PROCESS),
     ("SCMP_ACT_TRAP", TRAP), ("SCMP_ACT_ERRNO", ERRNO | 1), ("SCMP_ACT_TRACE", TRACE | 1), ("SCMP_ACT_LOG", LOG),
-    ("SCMP_ACT_ALLOW", ALLOW),
+    ("SCMP_ACT_ALLOW", ALLOW), ("SCMP_ACT_NOTIFY", NOTIFY),
 ])  # fmt: skip
 def test_action(word: str, number: int) -> None:
-    assert seccomp.make_filter(section(default=word)).default == number
+    assert seccomp.make_filter(section(call("sendmsg", "read"), default=word)).default == number
     other = "SCMP_ACT_LOG" if word != "SCMP_ACT_LOG" else "SCMP_ACT_ALLOW"
     assert seccomp.make_filter(section(call("read", action=word), default=other)).rules[0].action == number
 
@@ -64,12 +64,61 @@ def test_an_errno_never_becomes_another_action(word: str, errno: int) -> None:
             assert action & ACTION_FULL == kind
 
 
-def test_notify_is_refused() -> None:
+@pytest.mark.parametrize(("calls", "default", "refused"), [
+    ([call("mount", action="SCMP_ACT_NOTIFY")], "ALLOW", ""),
+    ([call("mount", action="SCMP_ACT_NOTIFY")], "LOG", ""),
+    ([call("mount", "read", action="SCMP_ACT_NOTIFY")], "ALLOW", ""),
+    ([call("mount", action="SCMP_ACT_NOTIFY"), call("read", "sendmsg")], "ERRNO", ""),
+    ([call("sendmsg")], "NOTIFY", ""),
+    ([], "NOTIFY", "`sendmsg`, not SCMP_ACT_NOTIFY"),
+    ([call("sendmsg", action="SCMP_ACT_NOTIFY")], "ALLOW", "`sendmsg`, not SCMP_ACT_NOTIFY"),
+    ([call("mount", action="SCMP_ACT_NOTIFY")], "ERRNO", "`sendmsg`, not SCMP_ACT_ERRNO"),
+    ([call("mount", action="SCMP_ACT_NOTIFY"), call("sendmsg")], "KILL", "`read`, not SCMP_ACT_KILL"),
+    ([call("mount", action="SCMP_ACT_NOTIFY"), call("read", action="SCMP_ACT_TRAP")], "ALLOW", "`read`, not SCMP_ACT_TRAP"),
+    # under some conditions only: then the default is met too
+    ([call("sendmsg", args=[arg(0)])], "NOTIFY", "`sendmsg`, not SCMP_ACT_NOTIFY"),
+    ([call("mount", action="SCMP_ACT_NOTIFY"), call("sendmsg", args=[arg(0)], action="SCMP_ACT_ERRNO")], "ALLOW", "`sendmsg`, not SCMP_ACT_ERRNO"),
+    # without an agent the init has nothing to hand over
+    ([call("sendmsg", action="SCMP_ACT_KILL")], "ERRNO", ""),
+])  # fmt: skip
+def test_what_the_listener_needs_is_allowed(calls: list[Any], default: str, refused: str) -> None:
+    """The init calls sendmsg(2) and read(2) after the filter is there and before anybody can answer for it."""
+    try:
+        seccomp.make_filter(section(*calls, default=f"SCMP_ACT_{default}"))
+    except SpecError as error:
+        assert refused
+        assert f"a filter with SCMP_ACT_NOTIFY must allow {refused}:" in error.message
+    else:
+        assert not refused
+
+
+def config(*calls: Any, annotations: Any = None, **more: Any) -> Any:
+    return {"annotations": annotations or {}, "linux": {"seccomp": section(*calls, **more)}}
+
+
+ASKED = call("mount", action="SCMP_ACT_NOTIFY")
+
+
+@pytest.mark.parametrize(("config", "found"), [
+    ({}, ("", "")),
+    ({"linux": {"seccomp": None}}, ("", "")),
+    (config(), ("", "")),
+    (config(listenerPath="/s", listenerMetadata="m"), ("", "")),  # nobody is asked
+    (config(annotations={"run.oci.seccomp.receiver": "/r"}), ("", "")),
+    (config(ASKED, listenerPath="/s"), ("/s", "")),
+    (config(ASKED, listenerPath="/s", listenerMetadata="m"), ("/s", "m")),
+    (config(default="SCMP_ACT_NOTIFY", listenerPath="s/t"), ("/bundle/s/t", "")),
+    (config(ASKED, annotations={"run.oci.seccomp.receiver": "/r"}), ("/r", "")),
+    (config(ASKED, listenerPath="/s", annotations={"run.oci.seccomp.receiver": "/r"}), ("/s", "")),
+])  # fmt: skip
+def test_listener(config: Any, found: tuple[str, str]) -> None:
+    assert seccomp.listener(config, "/bundle") == found
+
+
+def test_somebody_must_be_there_to_be_asked() -> None:
     with pytest.raises(SpecError) as caught:
-        seccomp.make_filter(section(call("read"), call("mount", action="SCMP_ACT_NOTIFY")))
-    assert caught.value.message == "config.json: linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY is not supported yet"
-    with pytest.raises(SpecError, match=r"linux\.seccomp\.defaultAction: SCMP_ACT_NOTIFY"):
-        seccomp.make_filter(section(default="SCMP_ACT_NOTIFY"))
+        seccomp.listener(config(ASKED), "/bundle")
+    assert caught.value.message == "config.json: linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"
 
 
 def test_rules_that_say_the_default_again_are_left_out() -> None:
@@ -112,20 +161,36 @@ def test_order_is_the_config_s() -> None:
     ]
 
 
-@pytest.mark.parametrize(("flags", "number"), [
-    (None, 4),  # absent: as runc and crun do, SPEC_ALLOW
-    ([], 0),
-    (["SECCOMP_FILTER_FLAG_TSYNC"], 0),
-    (["SECCOMP_FILTER_FLAG_LOG"], 2),
-    (["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], 4),
-    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"], 6),
-    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_LOG"], 2),
+@pytest.mark.parametrize(("flags", "number", "with_listener"), [
+    (None, 4, 12),  # absent: as runc and crun do, SPEC_ALLOW
+    ([], 0, 8),
+    (["SECCOMP_FILTER_FLAG_TSYNC"], 0, 8),
+    (["SECCOMP_FILTER_FLAG_LOG"], 2, 10),
+    (["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], 4, 12),
+    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"], 6, 14),
+    (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_LOG"], 2, 10),
+    (["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], 0, 40),  # EINVAL to the kernel without a listener
 ])  # fmt: skip
-def test_flags(flags: Any, number: int) -> None:
-    assert seccomp.make_filter(section(**({} if flags is None else {"flags": flags}))).flags == number
+def test_flags(flags: Any, number: int, with_listener: int) -> None:
+    named = {} if flags is None else {"flags": flags}
+    assert seccomp.flags(section(**named)) == number
+    assert seccomp.flags(section(ASKED, **named)) == with_listener
 
 
 def test_architectures() -> None:
     made = seccomp.make_filter(section(architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]))
     assert made.architectures == ["x86_64", "x32", "aarch64"]
-    assert seccomp.make_filter({"defaultAction": "SCMP_ACT_ALLOW"}) == seccomp.Filter(ALLOW, [], [], 4)
+    assert seccomp.make_filter({"defaultAction": "SCMP_ACT_ALLOW"}) == seccomp.Filter(ALLOW, [], [], [])
+
+
+@pytest.mark.parametrize(("default", "errno", "denies"), [
+    ("ERRNO", None, True), ("ERRNO", 1, True), ("ERRNO", 13, False), ("ERRNO", 38, False), ("KILL", None, False),
+    ("TRACE", 1, False), ("ALLOW", None, False),
+])  # fmt: skip
+def test_what_is_newer_than_the_section(default: str, errno: int | None, denies: bool) -> None:
+    more = {} if errno is None else {"defaultErrnoRet": errno}
+    made = seccomp.make_filter(
+        section(call("read"), call("acct", action="SCMP_ACT_ERRNO"), default=f"SCMP_ACT_{default}", **more)
+    )
+    assert made.denies_the_new is denies
+    assert made.known == ["read", "acct"], "what is denied is known, too"

@@ -1,0 +1,76 @@
+"""The configs that clients really send (tests/goldens/clients) run: with a bundle of ours, and no more changed than that takes."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Bundle, Run
+from tests.unit.captured import CONFIGS, captured
+
+# what this machine cannot do, whoever asks it
+BEYOND = {
+    "ctr-rdt": "resctrl",
+    "podman-idmap-mount": "a mount by id mappings of a tmpfs",
+}
+
+
+def adapt(config: Any, bundle: Bundle, name: str) -> None:
+    """Put what belongs to the client's machine in terms of this one."""
+    config["root"]["path"] = str(bundle.rootfs)
+    config["process"] |= {"args": ["/bin/busybox", "true"], "terminal": False}
+    for privilege in ("oomScoreAdj", "rlimits"):  # the machine's root may lack it
+        config["process"].pop(privilege, None)
+    config.pop("hooks", None)
+    linux = config["linux"]
+    linux["cgroupsPath"] = f"system.slice:test:{name}"
+    # no controller may be delegated to the machine
+    linux["resources"] = {"devices": linux["resources"].get("devices")}
+    for namespace in linux["namespaces"]:
+        namespace.pop("path", None)
+    config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "overlay"]
+    for index, mount in enumerate(config["mounts"]):
+        if mount["type"] == "bind" and not pathlib.Path(mount["source"]).exists():
+            mount["source"] = str(source(bundle.path / f"source-{index}", mount["destination"]))
+
+
+def source(path: pathlib.Path, destination: str) -> pathlib.Path:
+    """Make what is bound: a directory for what clients bind as one, else a file."""
+    if pathlib.PurePath(destination).name in ("data", "shm", "vol", "m", "shared", "slave", "ro", "data-ro"):
+        path.mkdir()
+    else:
+        path.write_text("bound\n")
+    return path
+
+
+def give(rootfs: pathlib.Path, linux: Any) -> None:
+    """Make the container's root the owner of its root filesystem."""
+    owner, group = (linux.get(member, [{"hostID": 0}])[0]["hostID"] for member in ("uidMappings", "gidMappings"))
+    if owner or group:
+        subprocess.run(["chown", "-R", f"{owner}:{group}", rootfs], check=True)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_runs(run: Run, bundle: Bundle, container_id: str, name: str) -> None:
+    if name in BEYOND:
+        pytest.skip(f"the machine lacks {BEYOND[name]}")
+    bundle.config = captured(name)
+    adapt(bundle.config, bundle, container_id)
+    give(bundle.rootfs, bundle.config["linux"])
+    for directory in (bundle.rootfs, *bundle.rootfs.parents[:-2]):  # users of the container go there
+        directory.chmod(0o755)
+    bundle.write()
+    done = run("run", "--bundle", bundle.path, container_id)
+    assert done.stderr == ""
+    assert (done.stderr, done.stdout, done.returncode) == ("", "", 0)
+
+
+def test_a_read_only_dev_has_all_that_belongs_there(run: Run, bundle: Bundle, container_id: str) -> None:
+    """Podman's pods have one: what stands in it is made before it is closed."""
+    next(mount for mount in bundle.config["mounts"] if mount["destination"] == "/dev")["options"].append("ro")
+    bundle.sh("true >/dev/new || echo closed; echo >/dev/null && test -c /dev/pts/ptmx && ls -d /dev/shm")
+    done = run("run", "--bundle", bundle.path, container_id)
+    assert (done.stdout, done.returncode) == ("closed\n/dev/shm\n", 0), done.stderr

@@ -1,0 +1,228 @@
+"""What is done below a cgroup's directory, on a directory that only looks like one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pyoci_systemd.cgroup import events, tree
+from pyoci_systemd.errors import Error
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(tree, "ROOT", str(tmp_path))
+    return str(tmp_path)
+
+
+def cgroup(path: str, **files: str) -> str:
+    os.makedirs(path, exist_ok=True)
+    for name, text in files.items():
+        pathlib.Path(path, name.replace("__", ".")).write_text(text)
+    return path
+
+
+def soon() -> float:
+    return time.monotonic() + 0.03
+
+
+# -- the host, and where a process stands
+
+
+def test_only_a_pure_hierarchy_will_do(root: str) -> None:
+    with pytest.raises(Error, match="is not a pure cgroup v2 hierarchy"):
+        tree.require_unified()
+    cgroup(root, cgroup__controllers="cpu\n")
+    tree.require_unified()
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("0::/a/b\n", "/a/b"),
+    ("0::/\n", ""),
+    ("12:cpu:/x\n1:name=systemd:/y\n0::/a\n", "/a"),  # a hybrid host
+    ("0::/a:b/0::c\n", "/a:b/0::c"),
+    ("0::/a (deleted)\n", "/a (deleted)"),
+])  # fmt: skip
+def test_cgroup_of_a_process(text: str, expected: str, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "read", lambda path: text)
+    assert tree.of_process(1) == root + expected
+
+
+@pytest.mark.parametrize("text", ["", "12:cpu:/x\n", "10::/a\n"])
+def test_process_without_a_cgroup_of_the_new_kind(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "read", lambda path: text)
+    with pytest.raises(Error, match=r"^process 7 has no cgroup v2$"):
+        tree.of_process(7)
+
+
+def test_process_that_is_gone() -> None:
+    with pytest.raises(Error, match="cannot find the cgroup of process 4194304: No such file"):
+        tree.of_process(2**22)
+
+
+# -- made and unmade
+
+
+@pytest.fixture
+def marks(tmp_path: pathlib.Path) -> None:
+    try:
+        os.setxattr(tmp_path, tree.MADE, b"")
+        os.removexattr(tmp_path, tree.MADE)
+    except OSError:
+        pytest.skip("trusted attributes need root, and a filesystem that keeps them")
+
+
+def test_controllers_are_handed_down_all_the_way(root: str) -> None:
+    for path in (root, f"{root}/a"):
+        cgroup(path, cgroup__controllers="cpu memory\n", cgroup__subtree_control="")
+    tree.make_delegated(f"{root}/a/b")
+    assert pathlib.Path(root, "cgroup.subtree_control").read_text() == "+memory"
+    assert pathlib.Path(root, "a/cgroup.subtree_control").read_text() == "+memory"
+    assert not pathlib.Path(root, "a/b/cgroup.subtree_control").exists()
+
+
+def test_a_controller_that_is_on_is_left_alone(root: str) -> None:
+    cgroup(root, cgroup__controllers="cpu io", cgroup__subtree_control="io cpu")
+    tree.enable_controllers(root)
+    assert pathlib.Path(root, "cgroup.subtree_control").read_text() == "io cpu"
+
+
+def test_what_was_made_on_the_way_goes_with_the_last(root: str, marks: None) -> None:
+    cgroup(f"{root}/others")
+    for path in ("others/a/b/one", "others/a/b/two"):
+        tree.make(f"{root}/{path}", marked=True)
+    tree.unmake(f"{root}/others/a/b/one", soon())
+    assert os.listdir(f"{root}/others/a/b") == ["two"]
+    # whoever is last, also when another one made it
+    tree.unmake(f"{root}/others/a/b/two", soon())
+    assert os.listdir(f"{root}/others") == []
+
+
+def test_what_others_made_stays(root: str, marks: None) -> None:
+    os.makedirs(f"{root}/others/theirs")
+    tree.make(f"{root}/others/theirs/one", marked=True)
+    tree.make(f"{root}/unmarked/two")
+    tree.unmake(f"{root}/others/theirs/one", soon())
+    tree.unmake(f"{root}/unmarked/two", soon())
+    assert os.listdir(f"{root}/others") == ["theirs"]
+    assert os.path.isdir(f"{root}/unmarked")
+
+
+def test_without_attributes_nothing_above_is_removed(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr("posix.setxattr", denied)
+    tree.make(f"{root}/a/b", marked=True)
+    tree.unmake(f"{root}/a/b", soon())
+    assert os.listdir(root) == ["a"]
+
+
+def test_remove_takes_all_below_and_tells_what_it_cannot(root: str) -> None:
+    os.makedirs(f"{root}/a/b/c")
+    os.makedirs(f"{root}/a/d")
+    tree.remove(f"{root}/a", soon())
+    tree.remove(f"{root}/a", soon())  # another one was faster
+    assert os.listdir(root) == []
+    cgroup(f"{root}/a", file="")
+    with pytest.raises(Error, match="cannot remove the cgroup `.*/a`: Directory not empty"):
+        tree.remove(f"{root}/a", soon())
+
+
+def test_remove_waits_for_a_cgroup_that_is_busy_for_a_moment(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir(f"{root}/a")
+    rmdir, left = os.rmdir, [3]
+
+    def busy(path: str) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EBUSY, "busy")
+        rmdir(path)
+
+    monkeypatch.setattr("posix.rmdir", busy)
+    tree.remove(f"{root}/a", time.monotonic() + 5)
+    assert os.listdir(root) == []
+    os.mkdir(f"{root}/a")
+    left[0] = 1 << 30
+    with pytest.raises(Error, match="Device or resource busy"):
+        tree.remove(f"{root}/a", soon())
+
+
+def test_remove_follows_no_link(root: str) -> None:
+    os.makedirs(f"{root}/outside/kept")
+    os.mkdir(f"{root}/a")
+    os.symlink(f"{root}/outside", f"{root}/a/link")
+    with pytest.raises(Error):
+        tree.remove(f"{root}/a", soon())
+    assert os.listdir(f"{root}/outside") == ["kept"]
+
+
+# -- limits and processes
+
+
+def test_enter(root: str) -> None:
+    cgroup(f"{root}/a", cgroup__procs="")
+    tree.enter(f"{root}/a", 42)
+    assert pathlib.Path(root, "a/cgroup.procs").read_text() == "42"
+    with pytest.raises(Error, match=r"^cannot enter the cgroup `.*/b`: No such file or directory$"):
+        tree.enter(f"{root}/b", 42)
+
+
+def test_limits(root: str) -> None:
+    cgroup(root, memory__max="")
+    tree.apply(root, [("memory.max", "max")])
+    assert pathlib.Path(root, "memory.max").read_text() == "max"
+    with pytest.raises(Error) as caught:
+        tree.apply(root, [("memory.max", "4096"), ("cpu.weight", "1")])
+    assert caught.value.message == f"cannot set `cpu.weight`: the cpu controller is not available in `{root}`"
+    os.mkdir(f"{root}/pids.max")
+    with pytest.raises(Error, match="cannot write `1` to `.*/pids.max`: Is a directory"):
+        tree.apply(root, [("pids.max", "1")])
+
+
+def test_processes_of_a_cgroup_and_all_below(root: str) -> None:
+    cgroup(f"{root}/a", cgroup__procs="1\n20\n")
+    cgroup(f"{root}/a/b/c", cgroup__procs="300\n")
+    cgroup(f"{root}/a/b", cgroup__procs="")
+    assert sorted(tree.processes(f"{root}/a")) == [1, 20, 300]
+    assert list(tree.processes(f"{root}/gone")) == []
+
+
+def test_kill(root: str) -> None:
+    cgroup(root, cgroup__kill="")
+    tree.kill(root)
+    assert pathlib.Path(root, "cgroup.kill").read_text() == "1"
+    tree.kill(f"{root}/gone")
+
+
+@pytest.fixture
+def populated(root: str) -> Iterator[pathlib.Path]:
+    yield pathlib.Path(cgroup(root, cgroup__events="populated 1\nfrozen 0\n"), "cgroup.events")
+
+
+def test_events(populated: pathlib.Path) -> None:
+    path = str(populated.parent)
+    assert events.event(path, "populated")
+    assert not events.event(path, "frozen")
+    assert not events.event(path, "popul")
+    assert not events.event(f"{path}/gone", "populated")
+    populated.unlink()
+    populated.mkdir()
+    with pytest.raises(IsADirectoryError):
+        events.event(path, "populated")
+
+
+def test_wait_empty(populated: pathlib.Path) -> None:
+    path = str(populated.parent)
+    assert not tree.wait_empty(path, soon())
+    emptied = threading.Timer(0.02, lambda: populated.write_text("populated 0\n"))
+    emptied.start()
+    assert tree.wait_empty(path, time.monotonic() + 5)
+    emptied.join()
+    assert tree.wait_empty(f"{path}/gone", soon())
