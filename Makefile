@@ -82,7 +82,7 @@ install: build
 	install -D -m 755 build/pyoci-init $(DESTDIR)$(INIT)
 	@for module in $(MODULES); do install -D -p -m 644 $$module $(DESTDIR)$(LIBDIR)/$$module || exit 1; done
 	@echo 'COMMIT = "$(COMMIT)"' >$(DESTDIR)$(LIBDIR)/$(PACKAGE)/build.py
-	rm -f $(DESTDIR)$(LIBDIR)/python3.*.pyc
+	rm -rf $(DESTDIR)$(LIBDIR)/python3.*
 ifeq ($(COMPILE),yes)
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(DESTDIR)$(LIBDIR)
 	cd $(DESTDIR)$(LIBDIR) && $(PYTHON) -m $(PACKAGE).archive

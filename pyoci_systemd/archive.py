@@ -3,7 +3,7 @@
 `python3 -m pyoci_systemd.archive` writes `python3.N.pyc` beside the package, for the Python that runs it, and
 `python3.N.code`, in which the former finds the code of each module; whoever installs the package calls it, as they
 call compileall. The launcher looks for the one of its interpreter and falls back to `__main__.py`, from which
-everything works as well, only slower.
+everything works as well, only slower. `python3.N/` is the home in which that interpreter boots (encodings.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ast
 import importlib.util
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,13 @@ SPEAKING = (f"{PACKAGE}.plan.ops",)
 # such as click, is imported from the directory, as ever.
 LOADER = """
 import gc, marshal, posix, sys
+
+if posix.environ.pop(b"PYTHONHOME", None):
+    # Python is up: from here on it sees its real library, and so do those whom we call
+    posix.unsetenv(b"PYTHONHOME")
+    for name, value in REAL.items():
+        setattr(sys, name, value)
+    del sys.modules["encodings"]
 
 # the process lives for some milliseconds and makes no garbage to speak of
 gc.disable()
@@ -71,13 +79,33 @@ def order(*modules: str) -> list[str]:
     return [name for name in names if name.split(".")[0] == PACKAGE]
 
 
+class Lean(ast.NodeTransformer):
+    """What only a type checker reads is left out; the annotations in classes are the fields of record.py, and stay."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        # what it does is said to the compiler: the import itself would take 0.1 ms
+        return None if node.module == "__future__" else node
+
+    def visit_If(self, node: ast.If) -> ast.If | list[ast.stmt]:
+        self.generic_visit(node)
+        return node.orelse if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+
 def compiled(name: str) -> CodeType:
-    """Return the code of a module. What `from __future__` does to it is said to the compiler: 0.1 ms for an import."""
+    """Return the code of a module."""
     file = importlib.import_module(name).__file__
     assert file
     with open(file, encoding="utf-8") as source:
-        tree = ast.parse(source.read(), file)
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+        tree = Lean().visit(ast.parse(source.read(), file))
     flags = __future__.annotations.compiler_flag
     # docstrings are a quarter of it all, and only those of the ops are ever said
     optimize = 1 if name in SPEAKING else 2
@@ -85,6 +113,31 @@ def compiled(name: str) -> CodeType:
     place = file[file.rindex(f"/{PACKAGE}/") + 1 :]
     code: CodeType = compile(tree, place, "exec", flags=flags, dont_inherit=True, optimize=optimize)
     return code
+
+
+def real() -> dict[str, object]:
+    """Return what this interpreter says of its standard library when nobody tells it where that is."""
+    names = ("path", "prefix", "exec_prefix", "base_prefix", "base_exec_prefix", "_stdlib_dir")
+    question = f"import sys; print({{name: getattr(sys, name) for name in {names}}})"
+    answer = subprocess.run([sys.executable, "-IS", "-c", question], check=True, capture_output=True, text=True).stdout
+    found: dict[str, object] = ast.literal_eval(answer)
+    return found
+
+
+def settle(home: str) -> None:
+    """Make the directory in which the interpreter boots for its archive; none when it does not do so there."""
+    library = f"{home}/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    os.makedirs(library, exist_ok=True)
+    replace(f"{library}/encodings.pyc", executable(compiled(f"{PACKAGE}.encodings")))
+    command = [sys.executable, "-sPSB", "-Xutf8", f"{home}.pyc", "0", "pyoci", "--version"]
+    booted = subprocess.run(command, env={"PYTHONHOME": home}, capture_output=True)
+    if booted.returncode or booted.stderr:
+        shutil.rmtree(home)
+
+
+def executable(code: CodeType) -> bytes:
+    """Return the contents of a .pyc that is checked by its magic number alone (PEP 552)."""
+    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
 def write(directory: str) -> None:
@@ -102,10 +155,10 @@ def write(directory: str) -> None:
     packages = {name for names in orders.values() for name in names if hasattr(sys.modules[name], "__path__")}
     interpreter = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     replace(f"{directory}/{interpreter}.code", blob)
-    source = f"SEGMENTS = {segments!r}\nPACKAGES = {packages!r}\n{LOADER}{START}"
-    script = marshal.dumps(compile(source, f"{interpreter}.pyc", "exec", dont_inherit=True))
-    # checked by its magic number alone (PEP 552)
-    replace(f"{directory}/{interpreter}.pyc", importlib.util.MAGIC_NUMBER + bytes(12) + script)
+    source = f"SEGMENTS = {segments!r}\nPACKAGES = {packages!r}\nREAL = {real()!r}\n{LOADER}{START}"
+    script = compile(source, f"{interpreter}.pyc", "exec", dont_inherit=True)
+    replace(f"{directory}/{interpreter}.pyc", executable(script))
+    settle(os.path.abspath(f"{directory}/{interpreter}"))
 
 
 def replace(path: str, data: bytes) -> None:

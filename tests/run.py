@@ -30,6 +30,7 @@ class Stage:
     def __init__(self, name: str) -> None:
         self.name = name
         self.counts: collections.Counter[str] = collections.Counter()
+        self.failures: list[str] = []
         self.started = time.monotonic()
         self.seconds = 0.0
         self.process = subprocess.Popen(
@@ -46,13 +47,15 @@ class Stage:
         self.unfinished = b""
 
     def hear(self) -> bool:
-        """Print the lines that have come, and keep the counts in pytest's last; return False at the end."""
+        """Print the lines that have come, and keep pytest's counts and failures; return False at the end."""
         heard = os.read(self.output.fileno(), 65536)
         *lines, self.unfinished = (self.unfinished + heard).split(b"\n")
         for line in (raw.decode(errors="replace") for raw in lines):
             print(f"{self.name:8} | {line.rstrip()}", flush=True)
             if SUMMARY.match(line):
                 self.counts = collections.Counter({word: int(number) for number, word in COUNT.findall(line)})
+            if line.startswith(("FAILED ", "ERROR ")):
+                self.failures.append(line)
         return bool(heard)
 
     def end(self) -> None:
@@ -127,6 +130,8 @@ def main() -> int:
     for stage in stages:
         counts = ", ".join(f"{number} {word}" for word, number in stage.counts.items())
         print(f"{stage.name:8} | {'ok' if stage.good else 'FAILED'}: {counts or 'no tests'} ({stage.seconds:.0f} s)")
+        for line in stage.failures:
+            print(f"{stage.name:8} | {line}")  # once more where whoever sees only the end of a long output finds it
     total = sum((stage.counts for stage in stages), collections.Counter[str]())
     words = [f"{number} {word}" for word, number in total.items() if number]
     bad = [stage.name for stage in stages if not stage.good]

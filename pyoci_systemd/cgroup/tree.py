@@ -8,7 +8,7 @@ from time import monotonic, sleep
 
 from ..errors import Error, because
 from ..kernelfs import read, write
-from .events import GONE, event
+from .events import event, gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def processes(path: str) -> Iterator[int]:
             yield int(pid)
         below = [entry for entry in posix.scandir(path) if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
-        if error.errno in GONE:
+        if gone(error):
             return
         raise
     for entry in below:
@@ -136,7 +136,7 @@ def kill(path: str) -> None:
     try:
         write(f"{path}/cgroup.kill", "1")
     except OSError as error:
-        if error.errno not in GONE:
+        if not gone(error):
             raise
 
 
@@ -159,7 +159,7 @@ def remove(path: str, deadline: float) -> None:
             posix.rmdir(path)
             return
         except OSError as error:
-            if error.errno in GONE:
+            if gone(error):
                 return
             # a killed process leaves its cgroup a moment after it stops being seen
             if error.errno != EBUSY or monotonic() >= deadline:

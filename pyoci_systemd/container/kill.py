@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import _signal
 
-from ..cgroup import tree
 from ..errors import Error, because
 from . import identity, process, signals
-from .matching import matching
 from .store import Container, boot_id
 
 TYPE_CHECKING = False
@@ -21,6 +19,8 @@ def main(settings: Settings, options: Options) -> int:
     if not options.regex:
         signal_container(Container(settings.root, identity.check(options.id)), number, options.all)
         return 0
+    from .matching import matching
+
     for container_id in matching(settings.root, options.id):
         container = Container(settings.root, container_id)
         if container.status() in ("created", "running", "paused"):
@@ -45,6 +45,8 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
 
 def signal_all(cgroup: str, number: int) -> None:
     """Send a signal to every process of a cgroup. One that forks meanwhile is met in the next round. Raises OSError."""
+    from ..cgroup import tree  # 7 kB of code; few ask for all
+
     if number == _signal.SIGKILL:
         tree.kill(cgroup)
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _signal
 import posix
-from errno import EINVAL, ESRCH
 
 from .. import kernelfs
 
@@ -51,8 +50,12 @@ def open_pidfd(pid: int, started: int) -> int:
         return -1
     try:
         fd = posix.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
     except OSError as error:
-        if error.errno in (ESRCH, EINVAL):
+        from errno import EINVAL  # 40 µs that a pid which is a thread's by now may cost
+
+        if error.errno == EINVAL:
             return -1
         raise
     # asked after the pidfd was opened: from here on it cannot become another process

@@ -15,26 +15,44 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef PYTHON
-#define PYTHON "/usr/bin/python3"
-#endif
-#ifndef LIBRARY
-#define LIBRARY "/usr/lib/pyoci"
-#endif
+/* -I: nothing of the environment or the working directory is imported; -S: no site; -B: nothing is written */
+static const char *isolated = "-ISB";
 
-/* Find the archive of byte code for this interpreter (archive.py), or the front door that works without one. */
+/*
+ * Find the archive of byte code for this interpreter (archive.py), or the front door that works without one.
+ * With the archive comes a home in which Python boots faster (encodings.py). An environment variable tells it so, which
+ * -I would have it ignore: the other two things that -I does are asked for singly, the third is forget_steering().
+ */
 static const char *front_door(void)
 {
-	static char path[PATH_MAX];
+	static char path[PATH_MAX + sizeof ".pyc"], home[PATH_MAX];
 	char name[64];
 	ssize_t size = readlink(PYTHON, name, sizeof name - 1);
 
-	if (size > 0 && !memchr(name, '/', (size_t)size)) {
-		snprintf(path, sizeof path, LIBRARY "/%.*s.pyc", (int)size, name);
-		if (access(path, R_OK) == 0)
-			return path;
+	snprintf(home, sizeof home, LIBRARY "/%.*s", size < 0 ? 0 : (int)size, name);
+	snprintf(path, sizeof path, "%s.pyc", home);
+	if (size <= 0 || memchr(name, '/', (size_t)size) || access(path, R_OK) < 0)
+		return LIBRARY "/pyoci_systemd/__main__.py";
+	if (access(home, X_OK) == 0 && setenv("PYTHONHOME", home, 1) == 0)
+		isolated = "-sPSB";
+	return path;
+}
+
+/* What would steer Python, the C library, its linker, or libcrypto, which Python loads: by the beginnings of names. */
+static const char *const steering[] = {"PYTHON", "LD_", "GLIBC_", "MALLOC_", "OPENSSL_", "GCONV_PATH=", "GETCONF_DIR=", "LOCPATH=", "NLSPATH="};
+
+static void forget_steering(void)
+{
+	size_t i, n = sizeof steering / sizeof *steering;
+	char **kept = environ;
+
+	for (char **entry = environ; *entry; entry++) {
+		for (i = 0; i < n && strncmp(*entry, steering[i], strlen(steering[i])); i++)
+			;
+		if (i == n)
+			*kept++ = *entry;
 	}
-	return LIBRARY "/pyoci_systemd/__main__.py";
+	*kept = NULL;
 }
 
 /* Write ourselves into our own cgroup. Where that is not possible nothing is lost but time. */
@@ -70,15 +88,10 @@ static int makes_scope(char **argv)
 	return 0;
 }
 
-/* What would steer the C library, its linker, or libcrypto, which Python loads; PYTHON* is nothing to `-I`. */
-static const char *const steering[] = {
-	"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG", "LD_DEBUG_OUTPUT", "LD_PROFILE", "LD_PROFILE_OUTPUT", "LD_SHOW_AUXV", "LD_TRACE_LOADED_OBJECTS", "LD_BIND_NOW", "LD_ORIGIN_PATH", "LD_HWCAP_MASK", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "LOCPATH", "NLSPATH", "MALLOC_CHECK_", "MALLOC_TRACE", "MALLOC_ARENA_MAX", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"};
-
 int main(int argc, char **argv)
 {
 	char helper[20] = "0";
-	char *arguments[argc + 8];
-	int n = 0;
+	char *arguments[argc + 6];
 
 	if (argc < 1)
 		return 1;
@@ -90,17 +103,11 @@ int main(int argc, char **argv)
 		}
 		snprintf(helper, sizeof helper, "%d", pid > 0 ? (int)pid : 0);
 	}
-	arguments[n++] = PYTHON;
-	/* -I: nothing of the environment or the working directory is imported; -S: no site; -B: nothing is written */
-	arguments[n++] = "-ISB";
-	arguments[n++] = "-Xutf8";
-	arguments[n++] = (char *)front_door();
-	arguments[n++] = helper;
-	for (int i = 0; i < argc; i++)
-		arguments[n++] = argv[i];
-	arguments[n] = NULL;
-	for (size_t i = 0; i < sizeof steering / sizeof *steering; i++)
-		unsetenv(steering[i]);
+	forget_steering();
+	const char *door = front_door();
+	const char *first[] = {PYTHON, isolated, "-Xutf8", door, helper};
+	memcpy(arguments, first, sizeof first);
+	memcpy(arguments + 5, argv, ((size_t)argc + 1) * sizeof *argv);
 	execv(PYTHON, arguments);
 	fprintf(stderr, "pyoci: `%s`: %s\n", PYTHON, strerror(errno));
 	return 1;

@@ -105,16 +105,10 @@ OP(clone)
 
 OP(loopback)
 {
-	struct ifreq request = {.ifr_name = "lo"};
+	const struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0)
-		return -1;
-	int result = ioctl(fd, SIOCGIFFLAGS, &request);
-	request.ifr_flags |= IFF_UP;
-	if (result == 0)
-		result = ioctl(fd, SIOCSIFFLAGS, &request);
-	return done(result, fd, -1);
+	return fd < 0 ? -1 : done(ioctl(fd, SIOCSIFFLAGS, &request), fd, -1);
 }
 
 OP(route_socket)

@@ -224,7 +224,7 @@ def test_an_absent_environment_has_nothing_of_the_callers(box: Box, records: Rec
     for kind in KINDS:
         env = records.read(kind).split("\0")
         seen = {entry.partition("=")[0] for entry in env}
-        assert not seen & {"LD_PRELOAD", "PYTHONPATH", "CALLER", "LC_ALL"}, kind
+        assert not seen & {"LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "CALLER", "LC_ALL"}, kind
         assert ("PATH=/bin:/usr/bin" in env) == (kind != "startContainer")
 
 

@@ -16,6 +16,7 @@ from pyoci_systemd import archive
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 NAME = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+HOME = f"{NAME}/lib/{NAME}/encodings.pyc"
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def run(installed: pathlib.Path, *args: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-ISB", "-Xutf8", *options, str(installed / f"{NAME}.pyc"), "0", "pyoci", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, cwd="/")
+    """Run a command as the launcher does."""
+    command = [sys.executable, "-sPSB", "-Xutf8", *options, str(installed / f"{NAME}.pyc"), "0", "pyoci", *args]
+    env = {"PYTHONHOME": str(installed / NAME)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, cwd="/", env=env)
 
 
 def test_what_is_written(installed: pathlib.Path) -> None:
-    assert sorted(os.listdir(installed)) == [archive.PACKAGE, f"{NAME}.code", f"{NAME}.pyc"]
+    assert sorted(os.listdir(installed)) == [archive.PACKAGE, NAME, f"{NAME}.code", f"{NAME}.pyc"]
     # nothing of where it was made
-    for name in (f"{NAME}.code", f"{NAME}.pyc"):
+    for name in (f"{NAME}.code", f"{NAME}.pyc", HOME):
         assert str(CHECKOUT).encode() not in (installed / name).read_bytes()
 
 
@@ -62,6 +65,57 @@ def test_a_command_does_the_same_from_the_archive(args: str, installed: pathlib.
     theirs = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd="/")
     assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
     assert "internal error" not in ours.stderr
+
+
+HOMELESS = r"""
+import os, sys
+print(os.environ.get("PYTHONHOME"), sys.path, sys.prefix, sys._stdlib_dir, os.__file__)
+"""
+CODECS = r"""
+import sys
+for name in ("utf-8", "UTF8", "u8", "ascii", "latin-1", "utf-16", "cp437", "idna", "rot13", "none such"):
+    try:
+        import codecs
+        print(name, codecs.lookup(name).name)
+    except LookupError as error:
+        print(error)
+import encodings, locale, encodings.aliases
+print(encodings.__file__, "\N{SNOWMAN}", b"\xff".decode(errors="replace"), sys.stdout.encoding, open("/dev/null").encoding)
+for broken in (b"\xff", b"\xe2\x98"):
+    try:
+        str(broken, "utf-8")
+    except UnicodeDecodeError as error:
+        print(error)
+print(repr(sys.stdin.read()))
+"""
+
+
+@pytest.mark.parametrize("script", [HOMELESS, CODECS], ids=["library", "codecs"])
+def test_python_is_itself_again_when_it_is_up(
+    script: str, installed: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs from the archive sees the library, prefixes and codecs that `python3 -IS` sees."""
+    given = "ä☃".encode() * 5000
+    theirs = subprocess.run([sys.executable, "-ISBXutf8", "-c", script], input=given, capture_output=True, timeout=20)
+    with monkeypatch.context() as patch:
+        patch.chdir(CHECKOUT)
+        patch.setattr(archive, "START", f"sys.path.remove(HOME)\n{script}")
+        patch.setattr(archive, "settle", lambda home: None)
+        archive.write(str(tmp_path))
+    command = [sys.executable, "-sPSB", "-Xutf8", str(tmp_path / f"{NAME}.pyc"), "0", "pyoci"]
+    env = {"PYTHONHOME": str(installed / NAME)}
+    ours = subprocess.run(command, input=given, capture_output=True, timeout=20, env=env)
+    assert (ours.stdout.decode(), ours.stderr) == (theirs.stdout.decode(), theirs.stderr)
+
+
+@pytest.mark.parametrize("script", ["posix._exit(1)", "posix.write(2, b'odd')"])
+def test_a_home_that_does_not_do_is_not_left(
+    script: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    monkeypatch.setattr(archive, "START", script)
+    archive.write(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == [f"{NAME}.code", f"{NAME}.pyc"]
 
 
 def test_only_the_ops_keep_their_sentences() -> None:

@@ -36,9 +36,9 @@ class Launcher:
         places = [f'-DPYTHON="{self.python}"', f'-DLIBRARY="{self.library}"']
         subprocess.run(["gcc", *SANITIZED, *places, "-o", self.program, SOURCE], check=True, timeout=60)
 
-    def __call__(self, *argv: str | bytes) -> list[str]:
+    def __call__(self, *argv: str | bytes, env: dict[str, str] | None = None) -> list[str]:
         """Return what the interpreter was called with."""
-        done = subprocess.run(argv, executable=self.program, capture_output=True, timeout=10, env={})
+        done = subprocess.run(argv, executable=self.program, capture_output=True, timeout=10, env=env or {})
         assert (done.returncode, done.stderr) == (0, b""), done
         return done.stdout.decode("utf-8", "surrogateescape").split("\n")[:-1]
 
@@ -74,6 +74,23 @@ def test_archive_is_taken_where_there_is_one_for_the_interpreter(launcher: Launc
         archive.unlink()
         launcher.python.unlink()
         launcher.python.symlink_to("python3.99")
+
+
+def test_home_in_which_the_interpreter_boots(launcher: Launcher) -> None:
+    archive, home = launcher.library / "python3.99.pyc", launcher.library / "python3.99"
+    archive.touch()
+    home.mkdir()
+    launcher.real.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv | grep PYTHON\n')
+    steered = {"PYTHONPATH": "/x", "PYTHONHOME": "/x", "PYTHONSTARTUP": "/x", "A": "PYTHON"}
+    try:
+        words = launcher("pyoci", env=steered)
+        assert words[:5] == ["-sPSB", "-Xutf8", str(archive), "0", "pyoci"]
+        assert sorted(words[5:]) == ["A=PYTHON", f"PYTHONHOME={home}"]
+        home.rmdir()
+        assert launcher("pyoci", env=steered)[5:] == ["A=PYTHON"]
+    finally:
+        archive.unlink()
+        launcher.real.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
 
 
 @pytest.mark.parametrize(("line", "helped"), [
