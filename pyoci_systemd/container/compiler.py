@@ -7,8 +7,8 @@ import os
 from struct import pack
 
 from .. import log
-from ..errors import Error
-from ..plan.seccomp import Filter, Rule
+from ..errors import Error, quoted
+from ..plan.seccomp import INSTRUCTION, MAX_INSTRUCTIONS, Filter, Rule
 from .store import make_root, write_whole
 
 NO_SUCH_SYSCALL = -1  # __NR_SCMP_ERROR
@@ -25,7 +25,6 @@ FAMILIES = (
 # linux/filter.h, linux/bpf_common.h, linux/audit.h
 BPF_LD, BPF_JEQ, BPF_JGT, BPF_RET = 0x20, 0x15, 0x25, 0x06
 ERRNO = 0x00050000
-MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 SCMP_X32, AUDIT_X86_64 = 0x4000003E, 0xC000003E
 
 FIRST_OF_5_1 = b"pidfd_send_signal"
@@ -103,13 +102,13 @@ def compile_filter(wanted: Filter) -> bytes:
                 tokens[token] = None
         lib.seccomp_attr_set(context, CTL_OPTIMIZE, BINARY_TREE)
         for rule in wanted.rules:
-            add_rule(lib, context, rule)
+            add_rule(lib, context, rule, wanted.whole)
         newer = refuse_newer([newest(lib, token, wanted.known) for token in tokens]) if wanted.denies_the_new else b""
         program = newer + export(lib, context)
     finally:
         lib.seccomp_release(context)
-    if len(program) > MAX_INSTRUCTIONS * 8:
-        raise Error(f"linux.seccomp: {len(program) // 8} instructions, the kernel takes {MAX_INSTRUCTIONS}")
+    if len(program) > MAX_INSTRUCTIONS * INSTRUCTION:
+        raise Error(f"linux.seccomp: {len(program) // INSTRUCTION} instructions, the kernel takes {MAX_INSTRUCTIONS}")
     return program
 
 
@@ -159,12 +158,17 @@ def refuse_newer(limits: list[tuple[int, int]]) -> bytes:
     return b"".join(pack("=HBBI", *part) for part in parts)
 
 
-def add_rule(lib: ctypes.CDLL, context: int, rule: Rule) -> None:
-    """Add one rule. A system call that this kernel's headers do not know cannot be made, and is left out."""
+def add_rule(lib: ctypes.CDLL, context: int, rule: Rule, whole: bool) -> None:
+    """Add one rule. A system call that this kernel's headers do not know cannot be made, and is left out.
+
+    Raises Error, also for such a call when the filter is to be `whole`.
+    """
     comparisons = (Comparison * len(rule.conditions))(*(Comparison(*condition) for condition in rule.conditions))
     for name in rule.names:
         number = lib.seccomp_syscall_resolve_name(name.encode(*ENCODING))
         if number == NO_SUCH_SYSCALL:
+            if whole:
+                raise Error(f"linux.seccomp: unknown system call {quoted(name)}")
             continue
         result = lib.seccomp_rule_add_array(context, rule.action, number, len(rule.conditions), comparisons)
         # EDOM: the call does not exist on one of the architectures

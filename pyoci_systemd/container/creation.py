@@ -28,6 +28,7 @@ from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
+from ..settings import environ
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
@@ -111,6 +112,7 @@ class Creation:
             preserve_fds=options.preserve_fds + listen_fds(),
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
+            seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
@@ -207,6 +209,7 @@ class Creation:
             cgroup=self._own_cgroup(),
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
+            seccomp_receiver=self.request.seccomp_receiver,
             hooks=hook_plan.kinds(self.config),
             keyring=self.request.new_keyring,
             resctrl=self._share.groups() if self._share else [],

@@ -17,7 +17,8 @@ from ..plan import seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.types import Config, Seccomp
+    from ..plan.seccomp import Filter
+    from ..spec.types import Config
 
 CACHE = ".seccomp"
 DIGEST = 32  # bytes
@@ -26,11 +27,16 @@ DIGEST = 32  # bytes
 def program(config: Config, root: str) -> tuple[bytes, int]:
     """Return the compiled filter of a config and its flags, (b"", 0) when it asks for none. Raises Error."""
     section = config.get("linux", {}).get("seccomp")
+    if brought := seccomp.given(config):
+        return brought, seccomp.SPEC_ALLOW
     if not section:
         return b"", 0
-    key = blake2b(jsonio.dumps(section).encode(), digest_size=DIGEST)
+    whole = seccomp.strict(config)
+    key = blake2b(jsonio.dumps([section, whole]).encode(), digest_size=DIGEST)
     path = f"{root}/{CACHE}/{key.hexdigest()}"
-    made = kept(path, key.digest()) or compiled(section, path, key.digest())
+    made = kept(path, key.digest())
+    if not made:
+        made = compiled(seccomp.make_filter(section, whole), path, key.digest())
     return made, seccomp.flags(section)
 
 
@@ -57,11 +63,11 @@ def kept(path: str, key: bytes) -> bytes:
     return made if maker and maker == stamp(maker.rpartition(b" ")[0]) else b""
 
 
-def compiled(section: Seccomp, path: str, key: bytes) -> bytes:
-    """Return the program of a section, made anew and kept at `path`. Raises Error."""
+def compiled(wanted: Filter, path: str, key: bytes) -> bytes:
+    """Return the program of a filter, made anew and kept at `path`. Raises Error."""
     from . import compiler  # 8 ms, the first time a profile is seen
 
-    made = compiler.compile_filter(seccomp.make_filter(section))
+    made = compiler.compile_filter(wanted)
     body = stamp(compiler.library_path()) + b"\n" + made
     compiler.keep(path, digest(body, key) + body)
     return made

@@ -26,7 +26,7 @@ def pass_on(container: Container, listener: int, pid: int) -> None:
     The descriptor is closed. Raises Error.
     """
     config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
-    path, metadata = seccomp.listener(config, container.known.bundle)
+    path, metadata = seccomp.listener(config, container.known.bundle, container.known.seccomp_receiver)
     state = describe(container)
     if pid == container.known.pid:
         state["status"] = "created"  # what its program is to be does not run yet

@@ -53,6 +53,8 @@ class Known(Record):
     """those that `delete` removes, in this order"""
     last_steps: list[list[Any]] = []
     """what the init does after `start`: [index, what to say when it fails]"""
+    seccomp_receiver: str = ""
+    """what `create` was told by its environment; `start` has another"""
     hooks: list[str] = []
     """the kinds of hooks that config.json has"""
 

@@ -36,6 +36,8 @@ class Request(Record):
     preserve_fds: int = 0
     no_pivot: bool = False
     new_keyring: bool = True
+    seccomp_receiver: str = ""
+    """the socket for the listener of a seccomp filter, where the config names none"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
+from . import handlers, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
 from .facts import Facts, Request
 from .handles import Handles, Mapping
 
@@ -42,7 +42,8 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
 
     `program` and `flags`: the compiled seccomp filter. Raises SpecError for what cannot be done.
     """
-    seccomp.listener(config, request.bundle)  # that there is one where it is needed
+    seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
+    handlers.check(config.get("annotations") or {})
     manager = managers.manager(config, request.manager)
     limited = resources.plan(config)
     steps, warnings = process.plan(config, facts, request, program, flags)

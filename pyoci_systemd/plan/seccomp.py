@@ -23,6 +23,10 @@ ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
 NOTIFY = "SCMP_ACT_NOTIFY"
+INSTRUCTION, MAX_INSTRUCTIONS = 8, 4096  # struct sock_filter; BPF_MAXINSNS
+
+# annotations
+GIVEN, STRICT, RECEIVER = "run.oci.seccomp_bpf_data", "run.oci.seccomp_fail_unknown_syscall", "run.oci.seccomp.receiver"
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 HARMLESS = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 EPERM = 1
@@ -81,10 +85,32 @@ class Filter(Record):
     known: list[str]
     """every system call that the section names: none of these is newer than the section"""
 
+    whole: bool = False
+    """must every call that it names exist"""
+
     @property
     def denies_the_new(self) -> bool:
         """Do calls that are newer than the section get the errno that programs take for a final no."""
         return self.default == ACTIONS["SCMP_ACT_ERRNO"] | EPERM
+
+
+def given(config: Config) -> bytes:
+    """Return the program that an annotation brings in place of linux.seccomp, b"" for none. Raises SpecError."""
+    text = config.get("annotations", {}).get(GIVEN)
+    if text is None:
+        return b""
+    from binascii import a2b_base64  # few bring one
+
+    try:
+        program = a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise SpecError(f"config.json: annotations: {GIVEN}: not base64") from None
+    if not program or len(program) % INSTRUCTION or len(program) > MAX_INSTRUCTIONS * INSTRUCTION:
+        raise SpecError(
+            f"config.json: annotations: {GIVEN}: {len(program)} bytes are no program: "
+            f"1 to {MAX_INSTRUCTIONS} instructions of {INSTRUCTION} bytes"
+        )
+    return program
 
 
 def flags(section: Seccomp) -> int:
@@ -101,21 +127,26 @@ def notifies(section: Seccomp) -> bool:
     return NOTIFY in (section["defaultAction"], *(call["action"] for call in section.get("syscalls") or ()))
 
 
-def listener(config: Config, bundle: str) -> tuple[str, str]:
+def listener(config: Config, bundle: str, receiver: str) -> tuple[str, str]:
     """Return the socket that the filter's listener is sent to, and what is said with it; ("", "") for no listener.
 
-    Raises SpecError.
+    `receiver` is the socket that the caller's environment names. Raises SpecError.
     """
     section = config.get("linux", {}).get("seccomp")
-    if not section or not notifies(section):
+    if not section or not notifies(section) or given(config):
         return "", ""
-    path = section.get("listenerPath") or config.get("annotations", {}).get("run.oci.seccomp.receiver")
+    path = section.get("listenerPath") or config.get("annotations", {}).get(RECEIVER) or receiver
     if not path:
         raise SpecError(f"config.json: linux.seccomp: {NOTIFY} needs listenerPath")
     return path if path[0] == "/" else f"{bundle}/{path}", section.get("listenerMetadata", "")
 
 
-def make_filter(section: Seccomp) -> Filter:
+def strict(config: Config) -> bool:
+    """Is a system call that nobody knows a mistake, and not just one that no program can make."""
+    return config.get("annotations", {}).get(STRICT, "0") != "0"
+
+
+def make_filter(section: Seccomp, whole: bool = False) -> Filter:
     """Return the section as rules. Raises SpecError for what cannot be done."""
     rules: list[Rule] = []
     known: list[str] = []
@@ -135,6 +166,7 @@ def make_filter(section: Seccomp) -> Filter:
         architectures=[word.removeprefix("SCMP_ARCH_").lower() for word in section.get("architectures") or ()],
         rules=rules,
         known=known,
+        whole=whole,
     )
 
 

@@ -10,6 +10,7 @@ Seen red:
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -185,6 +186,22 @@ def test_who_and_how(
     done = run("run", "--bundle", bundle.path, container_id)
     assert done.stderr == SAID
     assert done.stdout.split() == ["NoNewPrivs:", str(int(no_new_privileges)), "Seccomp:", "2"]
+
+
+def test_program_that_is_brought(run: Run, bundle: Bundle, container_id: str) -> None:
+    """mkdir and mkdirat fail with ENOMEDIUM; it takes the place of linux.seccomp, by which nothing would run."""
+    load, unlike, like, refuse, allow = (
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, 83),
+        (0x15, 0, 1, 258),
+        (6, 0, 0, 0x5007B),
+        (6, 0, 0, 0x7FFF0000),
+    )
+    program = b"".join(struct.pack("=HBBI", *part) for part in (load, unlike, refuse, like, refuse, allow))
+    bundle.config["annotations"] = {"run.oci.seccomp_bpf_data": base64.b64encode(program).decode()}
+    filtered(bundle, default="KILL_PROCESS").sh("grep Seccomp: /proc/self/status; mkdir /new")
+    done = run("run", "--bundle", bundle.path, container_id)
+    assert (done.stdout.split(), done.stderr) == (["Seccomp:", "2"], SAID)
 
 
 def test_filter_that_allows_the_program_alone(run: Run, bundle: Bundle, container_id: str) -> None:

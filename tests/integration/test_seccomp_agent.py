@@ -130,6 +130,21 @@ def test_receiver_by_annotation(
     assert len(answering.states) == 1
 
 
+def test_receiver_by_environment(
+    run: Run, bundle: Bundle, container_id: str, tmp_path: pathlib.Path, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `create`: a client's `start` may have another, or none."""
+    answering = agent(refuse_mkdir)
+    filtered(bundle, rule("NOTIFY", "mkdir", "mkdirat")).sh("mkdir /new")
+    monkeypatch.setenv("RUN_OCI_SECCOMP_RECEIVER", str(tmp_path / "agent"))
+    run("create", "--bundle", bundle.path, container_id, check=True)
+    monkeypatch.setenv("RUN_OCI_SECCOMP_RECEIVER", "/elsewhere")
+    run("start", container_id, check=True)
+    wait_for(lambda: json.loads(run("state", container_id).stdout)["status"] == "stopped")
+    assert len(answering.states) == 1
+    run("delete", container_id, check=True)
+
+
 def test_no_agent(run: Run, bundle: Bundle, container_id: str, tmp_path: pathlib.Path) -> None:
     """SEC3: a failure to send is one of the container, and its program never runs."""
     asking(bundle, tmp_path, "mkdir").sh("echo it runs")

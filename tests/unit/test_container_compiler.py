@@ -174,6 +174,20 @@ def test_program_is_kept_and_found_again(tmp_path: pathlib.Path, monkeypatch: py
     assert filters.program(config, str(tmp_path)) == (first, flags)
 
 
+def test_call_that_nobody_knows(tmp_path: pathlib.Path) -> None:
+    """Left out, unless the annotation wants it known; a program that was made without it is no excuse."""
+    calls = [call("mkdir", "SCMP_ACT_ERRNO"), call("mkdür", "SCMP_ACT_ERRNO")]
+    config: Any = {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}}}
+    assert filters.program(config, str(tmp_path))[0]
+    config["annotations"] = {"run.oci.seccomp_fail_unknown_syscall": "1"}
+    for _ in range(2):
+        with pytest.raises(Error) as caught:
+            filters.program(config, str(tmp_path))
+        assert caught.value.message == 'linux.seccomp: unknown system call "mkd\\xfcr"'
+    calls.pop()
+    assert filters.program(config, str(tmp_path))[0]
+
+
 def test_another_profile_is_another_program(tmp_path: pathlib.Path) -> None:
     config: Any = {"linux": {"seccomp": seccomp()}}
     first = filters.program(config, str(tmp_path))

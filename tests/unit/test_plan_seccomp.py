@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -112,12 +113,53 @@ ASKED = call("mount", action="SCMP_ACT_NOTIFY")
     (config(ASKED, listenerPath="/s", annotations={"run.oci.seccomp.receiver": "/r"}), ("/s", "")),
 ])  # fmt: skip
 def test_listener(config: Any, found: tuple[str, str]) -> None:
-    assert seccomp.listener(config, "/bundle") == found
+    assert seccomp.listener(config, "/bundle", "") == found
+    # what the environment says is the last word
+    assert seccomp.listener(config, "/bundle", "/e") == found
+
+
+def test_listener_of_the_environment() -> None:
+    assert seccomp.listener(config(ASKED), "/bundle", "/e") == ("/e", "")
+    assert seccomp.listener(config(ASKED, listenerMetadata="m"), "/bundle", "e") == ("/bundle/e", "m")
+
+
+def bring(text: str) -> Any:
+    return config(ASKED, annotations={"run.oci.seccomp_bpf_data": text})
+
+
+def test_program_that_is_brought() -> None:
+    allow = bytes([6, 0, 0, 0, 0, 0, 0xFF, 0x7F])
+    assert seccomp.given(config()) == b""
+    assert seccomp.given(bring(base64.b64encode(allow).decode())) == allow
+    assert seccomp.given(bring(base64.b64encode(allow * 4096).decode())) == allow * 4096
+    # it stands in the place of the whole section: nobody is asked
+    assert seccomp.listener(bring(base64.b64encode(allow).decode()), "/bundle", "/e") == ("", "")
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ("", "0 bytes are no program: 1 to 4096 instructions of 8 bytes"),
+    ("AAAA", "3 bytes are no program: 1 to 4096 instructions of 8 bytes"),
+    ("A" * 43704, "32778 bytes are no program: 1 to 4096 instructions of 8 bytes"),
+    ("BgAAAAAA/38", "not base64"), ("BgAA AAAA/38=", "not base64"), ("BgAAAAAA/38=\n", "not base64"),
+    ("BgAAAAAA_38=", "not base64"), ("bä", "not base64"), ("=", "not base64"),
+])  # fmt: skip
+def test_program_that_is_none(text: str, complaint: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        seccomp.given(bring(text))
+    assert caught.value.message == f"config.json: annotations: run.oci.seccomp_bpf_data: {complaint}"
+
+
+@pytest.mark.parametrize(("value", "strict"), [(None, False), ("0", False), ("1", True), ("", True), ("false", True)])
+def test_calls_that_nobody_knows(value: str | None, strict: bool) -> None:
+    """Any value but "0", as crun has it."""
+    said = {} if value is None else {"run.oci.seccomp_fail_unknown_syscall": value}
+    assert seccomp.strict(config(annotations=said)) is strict
+    assert seccomp.make_filter(section(), strict).whole is strict
 
 
 def test_somebody_must_be_there_to_be_asked() -> None:
     with pytest.raises(SpecError) as caught:
-        seccomp.listener(config(ASKED), "/bundle")
+        seccomp.listener(config(ASKED), "/bundle", "")
     assert caught.value.message == "config.json: linux.seccomp: SCMP_ACT_NOTIFY needs listenerPath"
 
 
