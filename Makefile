@@ -3,7 +3,7 @@
 #   make build                         the native part and the generated files
 #   make install DESTDIR=D PREFIX=/usr put a working tree in D (COMPILE=no: without byte code)
 #   make compile ROOT=D                byte-compile what is installed in the system in D, with the Python of D
-#   make lint | unit | integration SUITE=bookworm K=expression
+#   make lint | unit | thorough | integration SUITE=bookworm K=expression
 #   make soak SUITE=bookworm           the races of the attack tests, 10,000 tries each
 #   make bench                         pyoci, crun and runc side by side; writes tests/bench/RESULTS.md
 #   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
@@ -45,7 +45,7 @@ HEADERS = build/ops.h $(wildcard $(SOURCE)/*.h)
 VALIDATOR = $(PACKAGE)/spec/validator.py
 MODULES = $(VALIDATOR) $(filter-out $(VALIDATOR),$(shell find $(PACKAGE) -name '*.py' -o -name '*.json'))
 
-.PHONY: all build install compile stage demo test lint unit integration soak bench shell clean distclean FORCE
+.PHONY: all build install compile stage demo test lint unit thorough integration soak bench shell clean distclean FORCE
 all: build
 build: build/pyoci build/pyoci-init $(VALIDATOR)
 
@@ -105,13 +105,16 @@ demo:
 test:
 	@$(PYTHON) -m tests.machine.debian
 	@$(MAKE) --no-print-directory stage build/init-asan
-	@$(PYTHON) -m tests.run lint unit trixie bookworm
+	@$(PYTHON) -m tests.run lint unit thorough trixie bookworm
 
 lint: build
 	@$(PYTHON) -m tests.run lint
 
-unit: build build/init-asan
+unit: build
 	@$(PYTHON) -m tests.run unit
+
+thorough: build build/init-asan
+	@$(PYTHON) -m tests.run thorough
 
 # every race 10,000 times; ends at the first hit
 soak: stage

@@ -1,6 +1,7 @@
-"""Run stages of the tests and sum them up: python3 -m tests.run lint unit trixie bookworm.
+"""Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm.
 
-`lint` is ruff and mypy, `unit` needs no root; a Debian suite is the integration tests in a machine of that suite.
+`lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` runs programs of ours, asks for second
+opinions, and takes all the examples of the tests by chance, of which `unit` takes a tenth; a Debian suite is the integration tests in a machine of that suite.
 Environment: K, a pytest expression that selects tests.
 """
 
@@ -20,6 +21,7 @@ import time
 from tests.machine import debian
 
 TESTS = pathlib.Path(__file__).resolve().parent
+CHECKS = ("lint", "unit", "thorough")
 SUMMARY = re.compile(r"=* ?((?:\d+ [a-z]+,? ?)+)in [\d.]+s")
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|error|deselected)")
 
@@ -36,8 +38,7 @@ class Stage:
         self.process = subprocess.Popen(
             command(name),
             cwd=TESTS.parent,
-            # the workers of a parallel run must find the same tests in the same order, also those made from a set
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env=environ(name),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -75,10 +76,23 @@ def command(name: str) -> list[str]:
     if name == "lint":
         bin = environment() / "bin"
         return ["sh", "-c", f"{bin}/ruff check; ruff=$?; {bin}/mypy && exit $ruff"]
+    pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-rfEs"]
     if name == "unit":
-        pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-rfEs"]
         return [*pytest, "tests/unit", "tests/test_house.py", *selected]
+    if name == "thorough":
+        return [*pytest, "-m", "thorough or hypothesis", "tests/thorough", "tests/unit", *selected]
     return ["/usr/bin/python3", "-m", "tests.machine.inside", name, "test", *selected]
+
+
+def environ(name: str) -> dict[str, str]:
+    """Return the environment of a stage."""
+    # the workers of a parallel run must find the same tests in the same order, also those made from a set
+    told = {**os.environ, "PYTHONHASHSEED": "0", "THOROUGH": "1" if name == "thorough" else "0"}
+    if name in CHECKS[1:]:
+        # pytest takes 2 s to compile the tests, each worker for itself: keep that, out of the checkout's way
+        told["PYTHONPYCACHEPREFIX"] = str(TESTS.parent / "build/pycache")
+        told.pop("PYTHONDONTWRITEBYTECODE", None)
+    return told
 
 
 def environment() -> pathlib.Path:
@@ -120,10 +134,10 @@ def main() -> int:
     """Run the stages; return 0 when all of them are good."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ["PATH"] = debian.PATH  # another python3 may come first on the path of whoever calls
-    names = sys.argv[1:] or ["lint", "unit", "trixie", "bookworm"]
+    names = sys.argv[1:] or [*CHECKS, "trixie", "bookworm"]
     started = time.monotonic()
     # the checks keep both processors busy and the tests in machines have deadlines: first these, then those
-    checks = [name for name in names if name in ("lint", "unit")]
+    checks = [name for name in names if name in CHECKS]
     suites = [name for name in names if name not in checks]
     stages = run_together(checks) + run_together(suites)
     print()

@@ -20,7 +20,7 @@ from tests.machine.machine import Machine, MachineError, booted
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
-NATIVE_TESTS = "--ignore-glob=tests/unit/test_init*"
+NATIVE_TESTS = ["--ignore-glob=tests/*/test_init*", "--ignore=tests/thorough/test_launcher.py"]
 
 
 def main() -> int:
@@ -54,6 +54,7 @@ def in_checkout(machine: Machine, *command: str) -> int:
         "PYOCI_MACHINE": "1",
         "RUNTIME": os.environ.get("RUNTIME") or "/usr/bin/pyoci",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "THOROUGH": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
     return machine.run("sh", "-c", 'cd /src && exec "$@"', "sh", *command, env=told, timeout=86400 if soak else 1500)
@@ -64,7 +65,7 @@ def pytest(suite: str, options: list[str]) -> list[str]:
     command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "-rfEs", "--color=no"]
     command += [*options, "tests/integration"]
     if not (debian.tree(suite) / f"usr/lib/python3.{sys.version_info.minor}").is_dir():
-        command += ["tests/unit", NATIVE_TESTS]
+        command += ["tests/unit", "tests/thorough", *NATIVE_TESTS]
     return command
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci_systemd import jsonio
 from pyoci_systemd.errors import Error, SpecError
+from tests.chance import examples
 from tests.unit.bad_documents import NOT_JSON, Bad
 
 # characters that UTF-8 can carry: no surrogates
@@ -78,7 +79,7 @@ def test_loads_what_json_writes(value: object) -> None:
     assert jsonio.loads(text.encode(), "x", jsonio.stdlib_scanner()) == value
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.data())
 def test_damaged_documents_get_one_verdict(data: st.DataObject) -> None:
     """A character of JSON put in, or taken out: what we take, json takes too, and both our scanners agree."""

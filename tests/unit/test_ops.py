@@ -11,7 +11,7 @@ from struct import pack
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci_systemd.errors import failure
@@ -19,6 +19,7 @@ from pyoci_systemd.init.wire import encode
 from pyoci_systemd.plan import ops, words
 from pyoci_systemd.plan.header import header
 from pyoci_systemd.plan.ops import TABLE, Op
+from tests.chance import examples
 
 INIT = Path(ops.__file__).parents[1] / "init"
 SAMPLES = {"int": 1, "str": "text", "bytes": b"\1\0\0\0\2\0\0\0", "list[str]": ["one", "two"]}
@@ -231,7 +232,7 @@ def test_numbers(number: int, read: int) -> None:
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(texts, st.binary(max_size=9), st.lists(texts, max_size=4), st.lists(texts, max_size=4))
 def test_round_trip(text: str, blob: bytes, argv: list[str], env: list[str]) -> None:
     message = encode([ops.Hostname(text), ops.Seccomp(blob, 5), ops.Execute(argv, env), ops.PivotRoot()])

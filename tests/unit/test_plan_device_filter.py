@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci_systemd.errors import SpecError
 from pyoci_systemd.plan import device_filter, plan
 from pyoci_systemd.spec.load import load
+from tests.chance import examples
 from tests.unit import bpf
 from tests.unit.plans import facts, limited, request
 
@@ -111,7 +112,7 @@ one_rule = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.lists(one_rule, min_size=1, max_size=5),
     st.sampled_from("bc"),

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci_systemd.spec import formats, generate, judge, validator
 from pyoci_systemd.spec.schema import whole
+from tests.chance import examples
 from tests.unit.good_configs import GOOD, copy
 
 JUDGES = {part: judge.judge(part) for part in ("config", "process", "resources")}
@@ -111,7 +112,7 @@ def mutate(config: Any, draw: Any) -> None:
 NAMES = sorted({str(key) for config in GOOD.values() for _, key in places(config) if isinstance(key, str)})
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(300)
 @given(st.data())
 def test_one_verdict_on_changed_configs(data: st.DataObject) -> None:
     config = copy(GOOD[data.draw(st.sampled_from(sorted(GOOD)))])
@@ -123,7 +124,7 @@ def test_one_verdict_on_changed_configs(data: st.DataObject) -> None:
     assert validator.valid(config) == JUDGES["config"].is_valid(config)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.data())
 def test_one_verdict_on_parts(data: st.DataObject) -> None:
     for part, valid, where in (
@@ -199,7 +200,7 @@ ALPHABETS = {
 def test_predicates_do_what_the_patterns_say(name: str) -> None:
     pattern, predicate = re.compile(pattern_of(name)), PREDICATES[name]
 
-    @settings(max_examples=60)
+    @examples(60)
     @given(st.text(ALPHABETS[name], max_size=18) | st.from_regex(pattern) | st.text(max_size=8))
     def agree(text: str) -> None:
         assert predicate(text) == (pattern.search(text) is not None)

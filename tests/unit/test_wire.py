@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci_systemd.errors import BusError
 from pyoci_systemd.systemd import wire
 from pyoci_systemd.systemd.wire import Message, length, marshal, method_call, parse, split, unmarshal
+from tests.chance import examples
 
 # signature, values, the bytes: D-Bus Specification, "Marshaling (Wire Format)"
 EXAMPLES: list[tuple[str, tuple[Any, ...], str]] = [
@@ -213,8 +214,8 @@ def test_bad_fields(at: int, new: str) -> None:
     assert caught.value.name == "malformed"
 
 
+@examples(1000)
 @given(st.binary(max_size=200), st.sampled_from(["v", "a{sv}", "a(sv)", "ssa(sv)a(sa(sv))", "uoss", "ay", "aad", "g"]))
-@settings(max_examples=1000)
 def test_noise_gives_only_bus_errors(data: bytes, signature: str) -> None:
     for order in "<>":
         try:
@@ -223,8 +224,8 @@ def test_noise_gives_only_bus_errors(data: bytes, signature: str) -> None:
             assert error.name == "malformed"
 
 
+@examples(1000)
 @given(st.data())
-@settings(max_examples=1000)
 def test_spoilt_messages_give_only_bus_errors(data: st.DataObject) -> None:
     good = data.draw(
         st.sampled_from([RETURN, method_call(1, "a.b", "/c", "d.e", "F", "a(sv)", ([("x", ("b", True))],))])
@@ -295,8 +296,8 @@ def _for_dbus_next(kind: str, value: Any) -> Any:
     return value
 
 
+@examples(300)
 @given(typed_values())
-@settings(max_examples=300)
 def test_second_opinion(typed: tuple[str, tuple[Any, ...]]) -> None:
     from dbus_next.message import Message as TheirMessage
 

@@ -7,10 +7,11 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pyoci_systemd.plan import ops
+from tests.chance import examples
 from tests.unit.player import ERROR, GATE, Player, Reply, listed
 
 CODES = {op.name: op.code for op in ops.TABLE}
@@ -166,7 +167,7 @@ SEED = listed(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_mutated_lists(data: st.DataObject) -> None:
     message = bytearray(SEED)
@@ -189,7 +190,7 @@ def test_mutated_lists(data: st.DataObject) -> None:
     survives(bytes(message))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=200), st.one_of(st.none(), st.integers(0, len(SIGNATURES) - 1)))
 def test_random_lists(count: int, body: bytes, first: int | None) -> None:
     survives(head(count, b"" if first is None else struct.pack("=I", first)) + body)

@@ -21,7 +21,7 @@ import pytest
 
 PATIENCE = 10.0
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-SBm", "tests.unit.foreground_child"]
+COMMAND = [sys.executable, "-SBm", "tests.thorough.foreground_child"]
 
 
 def winsize(rows: int, columns: int) -> bytes:
