@@ -78,7 +78,7 @@ def command(name: str) -> list[str]:
         return ["sh", "-c", f"{bin}/ruff check; ruff=$?; {bin}/mypy && exit $ruff"]
     pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-rfEs"]
     if name == "unit":
-        return [*pytest, "tests/unit", "tests/test_house.py", *selected]
+        return [*pytest, "-m", "not thorough", "tests/unit", "tests/test_house.py", *selected]
     if name == "thorough":
         return [*pytest, "-m", "thorough or hypothesis", "tests/thorough", "tests/unit", *selected]
     return ["/usr/bin/python3", "-m", "tests.machine.inside", name, "test", *selected]

@@ -6,11 +6,14 @@ Each `law_*` takes a checkout and returns what breaks the law there, one line a 
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import pathlib
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -79,30 +82,58 @@ HOME, HOST = "/" + "home/", "mirror.internal"
 PATHS_OF_ONE_MACHINE = (HOME, "/" + "work/", "/" + "root/.")
 
 
-def sources(checkout: pathlib.Path) -> Iterator[tuple[str, ast.Module]]:
-    """Yield the Python files of the package, as path below it and syntax tree."""
-    package = checkout / PACKAGE
+class Source(NamedTuple):
+    """A Python file: its statements, and the dotted names it imports; those of the package begin with a dot."""
+
+    tree: ast.Module
+    statements: list[ast.stmt]
+    imports: list[str]
+
+
+@functools.cache
+def sources(checkout: pathlib.Path) -> dict[str, Source]:
+    """Return the Python files of the package by their paths below it, each of them read once for all laws."""
+    package, found = checkout / PACKAGE, {}
     for path in sorted(package.rglob("*.py")):
-        yield str(path.relative_to(package)), ast.parse(path.read_bytes())
+        name, tree = str(path.relative_to(package)), ast.parse(path.read_bytes())
+        every = list(statements(tree))
+        found[name] = Source(tree, every, list(imports(name, every)))
+    return found
+
+
+def statements(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the statements of a tree, however deep: a tenth of its nodes."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        inner = getattr(tree, field, ())
+        for node in inner if isinstance(inner, list) else ():
+            if isinstance(node, ast.stmt):
+                yield node
+            yield from statements(node)
 
 
 def texts(checkout: pathlib.Path, *suffixes: str) -> Iterator[tuple[str, str]]:
     """Yield the files of the checkout that are ours, as path and text."""
+    return ((path, text) for path, text in every_text(checkout) if not suffixes or path.endswith(suffixes))
+
+
+@functools.cache
+def every_text(checkout: pathlib.Path) -> list[tuple[str, str]]:
+    """Return the files of the checkout that are ours, as path and text, each of them read once for all laws."""
+    whole = []
     ours = [checkout / name for name in (PACKAGE, "tests", "packaging", "dbus", "units", ".ci")]
     found = [path for directory in ours for path in directory.rglob("*")]
     for path in sorted([*found, *checkout.glob("*")]):
         generated = {"__pycache__", ".hypothesis", "node_modules", ".git"} & set(path.parts)
-        if path.is_file() and not generated and (not suffixes or path.suffix in suffixes):
-            try:
-                yield str(path.relative_to(checkout)), path.read_text()
-            except UnicodeDecodeError:
-                continue
+        if path.is_file() and not generated:
+            with contextlib.suppress(UnicodeDecodeError):
+                whole.append((str(path.relative_to(checkout)), path.read_text()))
+    return whole
 
 
-def imports(path: str, tree: ast.AST) -> Iterator[str]:
+def imports(path: str, statements: list[ast.stmt]) -> Iterator[str]:
     """Yield the dotted names that the module at `path` imports; those of the package begin with a dot."""
     here = pathlib.PurePath(path).parent.parts
-    for node in ast.walk(tree):
+    for node in statements:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield "." + alias.name.removeprefix(f"{PACKAGE}.") if own(alias.name) else alias.name
@@ -128,9 +159,9 @@ def room(path: str) -> str:
 
 def law_imports_run_downwards(checkout: pathlib.Path) -> list[str]:
     breaches = []
-    for path, tree in sources(checkout):
+    for path, source in sources(checkout).items():
         here = room(path)
-        for name in imports(path, tree):
+        for name in source.imports:
             if not name.startswith("."):
                 continue
             there = room(name)
@@ -145,9 +176,9 @@ def law_imports_run_downwards(checkout: pathlib.Path) -> list[str]:
 
 
 def law_no_circles(checkout: pathlib.Path) -> list[str]:
-    graph: dict[str, set[str]] = {dotted(path): set() for path, _ in sources(checkout)}
-    for path, tree in sources(checkout):
-        for target in (found.removeprefix(".") for found in imports(path, tree) if found.startswith(".")):
+    graph: dict[str, set[str]] = {dotted(path): set() for path in sources(checkout)}
+    for path, source in sources(checkout).items():
+        for target in (found.removeprefix(".") for found in source.imports if found.startswith(".")):
             graph[dotted(path)] |= {target, target.rpartition(".")[0]} & graph.keys() - {dotted(path)}
     return [f"{name} imports itself by way of {way}" for name, way in circles(graph)]
 
@@ -173,11 +204,11 @@ def circles(graph: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
 
 def law_pure_rooms(checkout: pathlib.Path) -> list[str]:
     breaches = []
-    for path, tree in sources(checkout):
+    for path, source in sources(checkout).items():
         if room(path) not in ("plan", "spec") or path in MAY_BE_IMPURE:
             continue
-        breaches += [f"{path} imports {name}" for name in imports(path, tree) if name.split(".")[0] in IMPURE]
-        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        breaches += [f"{path} imports {name}" for name in source.imports if name.split(".")[0] in IMPURE]
+        calls = [node.func for node in ast.walk(source.tree) if isinstance(node, ast.Call)]
         opened = [f for f in calls if isinstance(f, ast.Name) and f.id in ("open", "exec", "eval", "__import__")]
         breaches += [f"{path}:{call.lineno} calls {call.id}" for call in opened]
     return breaches
@@ -186,8 +217,8 @@ def law_pure_rooms(checkout: pathlib.Path) -> list[str]:
 def law_guests_stay_where_they_belong(checkout: pathlib.Path) -> list[str]:
     return [
         f"{path} imports {name}"
-        for path, tree in sources(checkout)
-        for name in imports(path, tree)
+        for path, source in sources(checkout).items()
+        for name in source.imports
         if not path.startswith(GUESTS.get(name.split(".")[0], ("",)))
     ]
 
@@ -222,7 +253,7 @@ def law_functions_fit_on_a_screen(checkout: pathlib.Path) -> list[str]:
 
 
 def python_functions(text: str) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno:
             yield node.name, node.end_lineno - node.lineno + 1
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.spec import judge
 from pyoci_systemd.spec.load import load
 from pyoci_systemd.spec.schema import whole
 from tests.unit.bad_members import CASES, HOOKS
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_judge() -> Iterator[None]:
-    """Make the judge once: it serves over a thousand cases here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "judge", functools.cache(judge.judge))
-        yield
-
-
+@pytest.mark.usefixtures("one_judge")
 @pytest.mark.parametrize("path", CASES)
 def test_it_is_said_where_and_what_is_allowed(path: str) -> None:
     for bad in CASES[path]:

@@ -407,7 +407,7 @@ def test_connect_gives_up(listener: socket.socket, full: bool) -> None:
             waiting.connect(path)  # the backlog of one is taken
         start = time.monotonic()
         with pytest.raises(BusError, match=r"connect to the bus `.*/bus`: ") as caught:
-            Bus.connect(path, soon(0.3))
+            Bus.connect(path, soon(0.1))
         assert caught.value.name == "connect"
         assert time.monotonic() - start < 1
 

@@ -86,6 +86,7 @@ def test_resources_of_an_update_are_valid(name: str) -> None:
     assert load_resources(json.dumps(captured(name)).encode())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_official_schema_agrees(schema: Any, name: str) -> None:
     assert [error.message for error in schema.iter_errors(of_the_old_edition(captured(name)))] == []

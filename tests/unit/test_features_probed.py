@@ -272,10 +272,12 @@ def test_labels() -> None:
 def annotations_read() -> set[str]:
     """Return the annotations that the package looks for, prefixes with a dot at the end included."""
     found = set()
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+    prefixes = ("run.oci.", "org.systemd.", "org.criu.")
+    for source in (path.read_text() for path in PACKAGE.rglob("*.py")):
+        nodes = ast.walk(ast.parse(source)) if any(prefix in source for prefix in prefixes) else ()
+        for node in nodes:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
-                found |= {node.value} if node.value.startswith(("run.oci.", "org.systemd.", "org.criu.")) else set()
+                found |= {node.value} if node.value.startswith(prefixes) else set()
     return found
 
 

@@ -37,11 +37,11 @@ def musts(text: str) -> Iterator[Must]:
 
 def test_names(directory: pathlib.Path, pattern: str) -> set[str]:
     """Return the names of the tests in the files of a directory."""
-    found = [ast.walk(ast.parse(path.read_bytes())) for path in directory.glob(pattern)]
+    modules = [ast.parse(path.read_bytes()) for path in directory.glob(pattern)]
     return {
         node.name
-        for nodes in found
-        for node in nodes
+        for module in modules
+        for node in module.body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
 

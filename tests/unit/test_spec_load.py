@@ -20,6 +20,7 @@ from tests.unit.good_configs import GOOD
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("one_judge")
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.name)
 def test_bad_config_is_refused_in_one_line(bad: Bad) -> None:
     with pytest.raises(SpecError) as caught:
@@ -39,12 +40,15 @@ def test_good_config_passes(config: dict[str, Any]) -> None:
     load(json.dumps(config).encode())
 
 
+@pytest.mark.thorough
+@pytest.mark.usefixtures("one_judge")
 @pytest.mark.parametrize("bad", [*MISSING, *WRONG_TYPE, *WRONG_VALUE, *AGAINST_A_RULE], ids=lambda bad: bad.name)
 def test_validator_and_judge_agree_on_bad(bad: Bad) -> None:
     document = json.loads(bad.document())
     assert validator.valid(document) == (not judge.faults(document))
 
 
+@pytest.mark.usefixtures("one_judge")
 @pytest.mark.parametrize("config", GOOD.values(), ids=GOOD.keys())
 def test_validator_and_judge_agree_on_good(config: dict[str, Any]) -> None:
     assert validator.valid(config)

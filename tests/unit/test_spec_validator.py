@@ -153,6 +153,7 @@ def slices() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "value", [None, True, -1, 1.0, 2**32, 2**64, "", "a\0", "a\n", [], [None], {"a": None}], ids=repr
 )
@@ -196,6 +197,7 @@ ALPHABETS = {
 }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", PREDICATES)
 def test_predicates_do_what_the_patterns_say(name: str) -> None:
     pattern, predicate = re.compile(pattern_of(name)), PREDICATES[name]
