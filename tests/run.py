@@ -76,7 +76,7 @@ def command(name: str) -> list[str]:
     if name == "lint":
         bin = environment() / "bin"
         return ["sh", "-c", f"{bin}/ruff check; ruff=$?; {bin}/mypy && exit $ruff"]
-    pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-rfEs"]
+    pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-p", "no:logging", "-rfEs"]
     if name == "unit":
         return [*pytest, "-m", "not thorough", "tests/unit", "tests/test_house.py", *selected]
     if name == "thorough":

@@ -233,7 +233,7 @@ def test_a_peer_that_stops_reading_does_not_hang_us() -> None:
         bus.greet(soon())
         with pytest.raises(BusError) as caught:  # a socket's buffer is far below 64 times 1 MB
             for _ in range(64):
-                bus.send(*TARGET, "Take", "ay", (bytes(1_000_000),), deadline=soon(0.3))
+                bus.send(*TARGET, "Take", "ay", (bytes(1_000_000),), deadline=soon(0.1))
         over.set()
         assert (caught.value.name, caught.value.message) == ("timeout", "the bus does not take our message")
         with pytest.raises(BusError) as caught:  # the half message is not followed by another
