@@ -219,7 +219,9 @@ def test_a_reader_that_stalls_holds_neither_signals_nor_the_end(outside: Outside
     until(lambda: select.select([outside.master], [], [], 0)[0], lambda: "output")
     time.sleep(0.2)  # by now every buffer on the way is full
     outside.process.terminate()
-    time.sleep(0.2)
+    children = pathlib.Path(f"/proc/{outside.process.pid}/task/{outside.process.pid}/children")
+    until(lambda: not children.read_text(), lambda: "the end of the program")
+    time.sleep(0.1)
     # it has ended, and what it said last waits for a reader; whoever signals again does not want to see it
     assert outside.process.poll() is None
     outside.process.terminate()

@@ -18,6 +18,7 @@ from pyoci_systemd.systemd import bus as bus_module
 from pyoci_systemd.systemd import wire
 from pyoci_systemd.systemd.bus import Bus, socket_path, system_address, user_address
 
+PATIENCE = 20.0  # seconds that only a failure takes, or a machine that is very busy
 TARGET = ("org.a", "/a", "org.a.I")
 AUTH = b"\0AUTH EXTERNAL\r\nDATA\r\n"
 
@@ -49,7 +50,7 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE)
         self.data = b""
 
     def _need(self, size: int) -> None:
@@ -97,13 +98,13 @@ def played(part: Callable[[Peer], None]) -> Iterator[Bus]:
     thread.start()
     with Bus(ours) as bus:
         yield bus
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     if trouble:
         raise trouble[0]
 
 
-def soon(seconds: float = 5.0) -> float:
+def soon(seconds: float = PATIENCE) -> float:
     return time.monotonic() + seconds
 
 
@@ -187,27 +188,29 @@ def test_no_answer_is_a_timeout_and_may_be_asked_again() -> None:
     def part(peer: Peer) -> None:
         peer.greet()
         call = peer.call()
-        assert waited.wait(5)
+        assert waited.wait(PATIENCE)
         peer.sock.sendall(answer(call.serial, "s", "late"))
 
     with played(part) as bus:
         bus.greet(soon())
-        start = time.monotonic()
         serial = bus.send(*TARGET, "Sleep", deadline=soon())
-        with pytest.raises(BusError, match=r"^Sleep: no answer within 0\.2 s$") as caught:
+        start = time.monotonic()
+        with pytest.raises(BusError, match=r"^Sleep: no answer within 0\.[012]\d* s$") as caught:
             bus.reply(serial, start + 0.2)
         assert caught.value.name == "timeout"
-        assert 0.15 < time.monotonic() - start < 2
+        assert 0.15 < time.monotonic() - start < PATIENCE / 2
         waited.set()
         assert bus.reply(serial, soon()).values() == ("late",)
 
 
 def test_a_flood_of_signals_neither_hides_the_deadline_nor_fills_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "MOST_SIGNALS", 10)
-    over = threading.Event()
+    flooding, over = threading.Event(), threading.Event()
 
     def part(peer: Peer) -> None:
         peer.greet()
+        peer.sock.sendall(signal("Noise") * 100)
+        flooding.set()
         peer.call()
         with contextlib.suppress(OSError):
             while not over.is_set():
@@ -215,6 +218,7 @@ def test_a_flood_of_signals_neither_hides_the_deadline_nor_fills_memory(monkeypa
 
     with played(part) as bus:
         bus.greet(soon())
+        assert flooding.wait(PATIENCE)
         with pytest.raises(BusError) as caught:
             bus.call(*TARGET, "Do", deadline=soon(0.3))
         assert caught.value.name == "timeout"
@@ -227,7 +231,7 @@ def test_a_peer_that_stops_reading_does_not_hang_us() -> None:
 
     def part(peer: Peer) -> None:
         peer.greet()
-        assert over.wait(5)
+        assert over.wait(PATIENCE)
 
     with played(part) as bus:
         bus.greet(soon())
@@ -328,7 +332,7 @@ def test_descriptors_wait_for_the_agreement_and_arrive(tmp_path: pathlib.Path) -
         peer.sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             peer.call()  # nothing more may come yet
-        peer.sock.settimeout(5)
+        peer.sock.settimeout(PATIENCE)
         agreed.set()
         peer.sock.sendall(b"DATA\r\nOK 0\r\nAGREE_UNIX_FD\r\n" + answer(hello.serial, "s", ":1.7"))
         fds: list[int] = []
@@ -356,7 +360,7 @@ def test_without_a_broker_nothing_follows_the_handshake_too_soon() -> None:
         peer.sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             peer.call()
-        peer.sock.settimeout(5)
+        peer.sock.settimeout(PATIENCE)
         peer.sock.sendall(b"DATA\r\nOK 0\r\n")
         call = peer.call()
         assert (call.serial, call.destination, call.member) == (1, "org.a", "Do")
@@ -409,7 +413,7 @@ def test_connect_gives_up(listener: socket.socket, full: bool) -> None:
         with pytest.raises(BusError, match=r"connect to the bus `.*/bus`: ") as caught:
             Bus.connect(path, soon(0.1))
         assert caught.value.name == "connect"
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < PATIENCE / 2
 
 
 def test_no_socket_fails_at_once(tmp_path: pathlib.Path) -> None:
@@ -417,7 +421,7 @@ def test_no_socket_fails_at_once(tmp_path: pathlib.Path) -> None:
     with pytest.raises(BusError, match="No such file or directory$") as caught:
         Bus.connect(str(tmp_path / "none"), soon())
     assert caught.value.name == "connect"
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < PATIENCE / 2
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,14 @@ def test_a_start_that_is_refused(turns: list[Turn], name: str) -> None:
         assert caught.value.name == name
 
 
-def test_a_lost_answer_gives_up_at_the_deadline() -> None:
+def test_a_lost_answer_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only pauses move: the peer answers as late as it may."""
+    now = [0.0]
+    monkeypatch.setattr(manager, "monotonic", lambda: now[0])
+    monkeypatch.setattr(manager, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    end = soon()
+    now[0] = end - 0.1
+
     def part(peer: Peer) -> None:
         peer.greet()
         while (call := peer.call()).member == "FreezeUnit":
@@ -100,7 +107,8 @@ def test_a_lost_answer_gives_up_at_the_deadline() -> None:
     with played(part) as bus:
         bus.greet(soon())
         with pytest.raises(BusError, match="^freeze `a.scope`: Gone$"):
-            manager.freeze_unit(bus, UNIT, deadline=soon(0.1))
+            manager.freeze_unit(bus, UNIT, deadline=end)
+        assert end <= now[0] < end + 2 * manager.PAUSE
         bus.send("org.a", "/", "org.a", "End", deadline=soon())
 
 
@@ -141,10 +149,19 @@ def test_a_signal_counts_if_it_is_from_who_is_systemd_now(owner: str, counts: bo
 
 def test_a_job_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "LOOK", 0.05)
-    turns = [state("activating"), state("activating"), state("active")]
-    with played(lambda peer: play(peer, turns)) as bus:
+    looks = ["activating", "activating"]
+
+    def part(peer: Peer) -> None:
+        peer.greet()
+        while (call := peer.call()).member == "Get":  # once more for each answer that came too late
+            value = looks.pop() if looks else "active"
+            peer.sock.sendall(answer(call.serial, "v", ("s", value)))
+
+    with played(part) as bus:
         bus.greet(soon())
         manager.wait_job(bus, manager.Job("/job/1", UNIT, ":1.0"), deadline=soon())
+        assert not looks
+        bus.send("org.a", "/", "org.a", "End", deadline=soon())
 
 
 def test_matches_stay_few() -> None:

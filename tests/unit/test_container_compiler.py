@@ -254,9 +254,9 @@ def test_kept_program_costs_little(tmp_path: pathlib.Path) -> None:
     texts = [json.dumps(config(linux=linux)).encode() for linux in ({}, {"seccomp": profile})]
 
     def seconds(text: bytes) -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()  # what others take of the processor does not count
         filters.program(load(text), str(tmp_path))
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     without, with_filter = (min(seconds(text) for _ in range(40)) for text in texts)
     assert with_filter - without < 0.003

@@ -203,7 +203,7 @@ def test_a_full_journal_does_not_hang(inbox: socket.socket, monkeypatch: pytest.
         if told:
             break
     assert told[0].startswith("cannot log to `journald:`")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_module_functions_use_the_log_in_use(tmp_path: Path) -> None:
