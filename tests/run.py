@@ -1,7 +1,8 @@
 """Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm.
 
-`lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` runs programs of ours, asks for second
-opinions, and takes all the examples of the tests by chance, of which `unit` takes a tenth; a Debian suite is the integration tests in a machine of that suite.
+`lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` is what `unit` leaves out: programs of
+ours, second opinions, and all the examples of the tests by chance; a Debian suite is the integration tests in a machine
+of that suite.
 Environment: K, a pytest expression that selects tests.
 """
 

@@ -20,7 +20,7 @@ from tests.machine.machine import Machine, MachineError, booted
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
-NATIVE_TESTS = ["--ignore-glob=tests/*/test_init*", "--ignore=tests/thorough/test_launcher.py"]
+NATIVE_TESTS = ["--ignore-glob=tests/unit/test_init*", "--ignore-glob=tests/thorough/test_init*"]
 
 
 def main() -> int:
