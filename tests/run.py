@@ -78,6 +78,7 @@ def command(name: str) -> list[str]:
         bin = environment() / "bin"
         return ["sh", "-c", f"{bin}/ruff check; ruff=$?; {bin}/mypy && exit $ruff"]
     pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-p", "no:logging", "-rfEs"]
+    pytest += ["-o", "verbosity_assertions=2"]  # a test of a table names every row that fails
     if name == "unit":
         return [*pytest, "-m", "not thorough", "tests/unit", "tests/test_house.py", *selected]
     if name == "thorough":
