@@ -51,6 +51,9 @@ class Outside:
         def control() -> None:
             os.setsid()
             fcntl.ioctl(self.terminal, termios.TIOCSCTTY, 0)
+            # a shell cannot trap what was ignored before it, as for a job in the background
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
 
         streams = {"stdin": self.terminal, "stdout": self.terminal, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(

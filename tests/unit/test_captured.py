@@ -96,7 +96,7 @@ def test_the_official_schema_agrees(schema: Any, client: str) -> None:
 
 def test_nothing_random_is_kept() -> None:
     texts = {name: (CLIENTS / f"{name}.json").read_text() for name in [*CONFIGS, *PROCESSES, *RESOURCES]}
-    assert {name: stripped(text) for name, text in texts.items()} == texts
+    assert {name: stripped(text) for name, text in texts.items() if stripped(text) != text} == {}
 
 
 def test_each_seccomp_section_is_somebodys() -> None:
