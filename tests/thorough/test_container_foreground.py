@@ -168,7 +168,12 @@ def test_ctrl_z_stops_a_job_inside_and_not_us(outside: Outside) -> None:
     outside.type(b"sleep 60 & fg\r")
     outside.see(b"sleep 60\r\n")
     # `fg` says what it runs before the terminal is the job's: a key until then is the shell's, which ignores it
-    until(lambda: (outside.type(b"\x1a"), b"Stopped" in outside.look(0.2))[1], lambda: f"a stop in {outside.seen!r}")
+
+    def stopped() -> bool:
+        outside.type(b"\x1a")
+        return b"Stopped" in outside.look(0.2)
+
+    until(stopped, lambda: f"a stop in {outside.seen!r}")
     outside.type(b"kill -9 %1; exec sh -c 'exit 4'\r")
     assert outside.status() == 4
 
