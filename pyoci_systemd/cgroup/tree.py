@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..cgroupfile import File
+
 ROOT = "/sys/fs/cgroup"
 STEP = 0.002  # seconds between two looks at a cgroup that empties
 MADE = "trusted.pyoci"  # an extended attribute of the cgroups that we made on the way to a container's
@@ -102,19 +104,34 @@ def enable_controllers(path: str) -> None:
                 continue
 
 
-def apply(path: str, limits: list[tuple[str, str]]) -> None:
-    """Write limits into the files of a cgroup. Raises Error naming the controller that is missing."""
-    for name, value in limits:
+def apply(path: str, limits: list[File]) -> None:
+    """Write limits into the files of a cgroup. Raises Error naming who asked, and the controller that is missing."""
+    for limit in limits:
+        name, value = limit.name, limit.value
         try:
-            write(f"{path}/{name}", value)
-        except FileNotFoundError:
-            controller = name.partition(".")[0]
-            raise Error(
-                f"cannot set `{name}`: the {controller} controller is not available in `{path}`",
-                hint="it must be enabled in cgroup.subtree_control of every cgroup above",
-            ) from None
+            try:
+                write(f"{path}/{name}", value)
+            except FileNotFoundError:
+                if not limit.instead[0]:
+                    raise
+                name, value = limit.instead
+                write(f"{path}/{name}", value)
         except OSError as error:
-            raise because(f"cannot write `{value}` to `{path}/{name}`", error) from None
+            raise refused(path, name, value, limit.asked, error) from None
+
+
+def refused(path: str, name: str, value: str, asked: str, error: OSError) -> Error:
+    """Return the Error for a limit that a cgroup does not take."""
+    what = f"linux.resources.{asked}"
+    controller = name.partition(".")[0]
+    if not isinstance(error, FileNotFoundError):
+        return because(f"{what}: cannot write `{value}` to `{path}/{name}`", error)
+    if controller in read(f"{path}/cgroup.controllers").split():
+        return Error(f"{what}: this kernel's {controller} controller has no `{name}`")
+    return Error(
+        f"{what}: the {controller} controller is not available in `{path}`",
+        hint="it must be enabled in cgroup.subtree_control of every cgroup above",
+    )
 
 
 def processes(path: str) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..jsonio import dumps
-from ..plan.resources import INFINITY
+from ..plan.limits.numbers import INFINITY
 from .creation import Creation
 
 TYPE_CHECKING = False

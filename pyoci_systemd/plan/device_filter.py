@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _struct import pack
 
-from .resources import ALWAYS, about_all, sweeping
+from .limits.devices import ALWAYS, about_all, sweeping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

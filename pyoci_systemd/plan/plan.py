@@ -45,11 +45,13 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
     manager = managers.manager(config, request.manager)
-    limited = resources.plan(config)
+    limits = config.get("linux", {}).get("resources", {})
     steps, warnings = process.plan(config, facts, request, program, flags)
-    if manager == "disabled" and limited:
-        if not all(name.startswith("Device") for name, _, _ in limited):
-            raise SpecError("config.json: linux.resources: cannot set limits without cgroups")
+    # judged whoever keeps the cgroup
+    files, told = resources.files(limits), resources.properties(limits)
+    if manager == "disabled" and files:
+        raise SpecError("config.json: linux.resources: cannot set limits without cgroups")
+    if manager == "disabled" and told:
         # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
         warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""

@@ -93,7 +93,7 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
         ("TasksAccounting", "b", True),
-        *resources.plan(config),
+        *resources.properties(config.get("linux", {}).get("resources", {})),
     )
 
 

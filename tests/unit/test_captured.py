@@ -28,7 +28,9 @@ ASKED: dict[str, dict[str, Any]] = {
     "podman-cgroups-disabled": {"manager": "disabled"},
     "podman-no-pivot": {"no_pivot": True},
 }
-REFUSED = re.compile(r"config\.json: ([\w.\[\]]+)(?:: `(.*)`)? is not supported yet")
+REFUSED = re.compile(
+    r"config\.json: ([\w.\[\]]+)(?:: `(.*)` is not supported yet|: cgroup v2 has no such limit| is not supported yet)"
+)
 
 
 def said(name: str) -> str:

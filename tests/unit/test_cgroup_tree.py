@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from pyoci_systemd.cgroup import events, tree
+from pyoci_systemd.cgroupfile import File
 from pyoci_systemd.errors import Error
 
 
@@ -175,15 +176,32 @@ def test_enter(root: str) -> None:
 
 
 def test_limits(root: str) -> None:
-    cgroup(root, memory__max="")
-    tree.apply(root, [("memory.max", "max")])
+    cgroup(root, memory__max="", cgroup__controllers="memory\n")
+    tree.apply(root, [File("memory.max", "max", "memory.limit")])
     assert pathlib.Path(root, "memory.max").read_text() == "max"
     with pytest.raises(Error) as caught:
-        tree.apply(root, [("memory.max", "4096"), ("cpu.weight", "1")])
-    assert caught.value.message == f"cannot set `cpu.weight`: the cpu controller is not available in `{root}`"
+        tree.apply(root, [File("memory.max", "4096", "memory.limit"), File("cpu.weight", "1", "cpu.shares")])
+    assert caught.value.message == f"linux.resources.cpu.shares: the cpu controller is not available in `{root}`"
+    with pytest.raises(Error) as caught:
+        tree.apply(root, [File("memory.zswap.max", "0", "unified.memory.zswap.max")])
+    told = "linux.resources.unified.memory.zswap.max: this kernel's memory controller has no `memory.zswap.max`"
+    assert caught.value.message == told
     os.mkdir(f"{root}/pids.max")
-    with pytest.raises(Error, match="cannot write `1` to `.*/pids.max`: Is a directory"):
-        tree.apply(root, [("pids.max", "1")])
+    with pytest.raises(Error, match="^linux.resources.pids.limit: cannot write `1` to `.*/pids.max`: Is a directory"):
+        tree.apply(root, [File("pids.max", "1", "pids.limit")])
+
+
+def test_limit_with_two_names(root: str) -> None:
+    weight = File("io.bfq.weight", "default 10", "blockIO.weight", ("io.weight", "default 11"))
+    with pytest.raises(Error, match="^linux.resources.blockIO.weight: the io controller is not available"):
+        cgroup(root, cgroup__controllers="cpu\n")
+        tree.apply(root, [weight])
+    cgroup(root, io__weight="")
+    tree.apply(root, [weight])
+    assert pathlib.Path(root, "io.weight").read_text() == "default 11"
+    cgroup(root, io__bfq__weight="")
+    tree.apply(root, [weight])
+    assert pathlib.Path(root, "io.bfq.weight").read_text() == "default 10"
 
 
 def test_processes_of_a_cgroup_and_all_below(root: str) -> None:

@@ -8,18 +8,20 @@ import pytest
 
 from pyoci_systemd.errors import SpecError
 from pyoci_systemd.plan import device_filter, plan, resources
+from pyoci_systemd.plan.limits import cpu, cpuset
 from tests.unit.plans import facts, limited, request
 
 INFINITY = 2**64 - 1
 
 
 def planned(**asked: Any) -> Any:
-    return resources.plan(limited(**asked))
+    limits: Any = asked
+    return resources.properties(limits)
 
 
 def refusal(**asked: Any) -> str:
     with pytest.raises(SpecError) as caught:
-        resources.plan(limited(**asked))
+        planned(**asked)
     return caught.value.message
 
 
@@ -35,19 +37,19 @@ def refusal(**asked: Any) -> str:
     (262143, 10000), (262144, 10000), (262145, 10000), (2**63, 10000),
 ])  # fmt: skip
 def test_weight(shares: int, weight: int) -> None:
-    assert resources.weight(shares) == weight
+    assert cpu.weight(shares) == weight
 
 
 @pytest.mark.parametrize("power", range(2, 19))
 def test_weight_of_powers_of_two_exactly(power: int) -> None:
     """For shares = 2^l the exponent is a fraction n/612, so `ceil` can be checked without floating point."""
     n = power * power + 125 * power - 126  # 7/34 = 126/612
-    weight = resources.weight(2**power)
+    weight = cpu.weight(2**power)
     assert (weight - 1) ** 612 < 10**n <= weight**612
 
 
 def test_weight_never_falls_and_stays_in_range() -> None:
-    weights = [resources.weight(shares) for shares in [*range(5000), *range(5000, 262200, 101)]]
+    weights = [cpu.weight(shares) for shares in [*range(5000), *range(5000, 262200, 101)]]
     assert weights == sorted(weights)
     assert (weights[0], weights[-1]) == (1, 10000)
 
@@ -94,7 +96,7 @@ def test_cpu(cpu: dict[str, Any], expected: list[Any]) -> None:
     ("8191", {8191}),
 ])  # fmt: skip
 def test_mask(text: str, bits: set[int]) -> None:
-    mask = resources.mask(text)
+    mask = cpuset.mask(text, "")
     assert {at for at in range(len(mask) * 8) if mask[at // 8] >> (at % 8) & 1} == bits
     assert len(mask) == max(bits) // 8 + 1
 
@@ -256,38 +258,40 @@ def test_minor_without_major() -> None:
     assert message == "config.json: linux.resources.devices[1]: a minor number needs a major number"
 
 
-# -- what would not be kept
+# -- what only cgroup v1 has
 
-LATER = [
+V1 = [
     ("memory.kernel", {"memory": {"kernel": 1}}),
     ("memory.kernelTCP", {"memory": {"kernelTCP": 1}}),
     ("memory.swappiness", {"memory": {"swappiness": 60}}),
     ("memory.disableOOMKiller", {"memory": {"disableOOMKiller": True}}),
-    ("memory.useHierarchy", {"memory": {"useHierarchy": True}}),
-    ("memory.checkBeforeUpdate", {"memory": {"checkBeforeUpdate": True}}),
-    ("cpu.burst", {"cpu": {"burst": 1}}),
     ("cpu.realtimeRuntime", {"cpu": {"realtimeRuntime": 1}}),
     ("cpu.realtimePeriod", {"cpu": {"realtimePeriod": 1}}),
-    ("cpu.idle", {"cpu": {"idle": 1}}),
-    ("blockIO", {"blockIO": {"weight": 10}}),
-    ("blockIO", {"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]}}),
-    ("hugepageLimits", {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
-    ("network", {"network": {"classID": 1}}),
-    ("rdma", {"rdma": {"mlx5_1": {"hcaHandles": 3}}}),
-    ("unified", {"unified": {"memory.high": "1G"}}),
+    ("blockIO.leafWeight", {"blockIO": {"leafWeight": 10}}),
+    ("network.classID", {"network": {"classID": 1}}),
+    ("network.priorities", {"network": {"priorities": [{"name": "eth0", "priority": 1}]}}),
 ]
 
 
-@pytest.mark.parametrize(("what", "asked"), LATER)
-def test_limit_of_later_is_refused(what: str, asked: dict[str, Any]) -> None:
-    assert refusal(**asked) == f"config.json: linux.resources.{what} is not supported yet"
+@pytest.mark.parametrize(("what", "asked"), V1)
+def test_limit_of_v1_is_refused(what: str, asked: dict[str, Any]) -> None:
+    assert refusal(**asked) == f"config.json: linux.resources.{what}: cgroup v2 has no such limit"
 
 
 @pytest.mark.parametrize("manager", ["auto", "systemd", "cgroupfs", "disabled"])
-@pytest.mark.parametrize(("what", "asked"), LATER)
+@pytest.mark.parametrize(("what", "asked"), V1)
 def test_no_manager_ignores_a_limit(what: str, asked: dict[str, Any], manager: str) -> None:
-    with pytest.raises(SpecError, match=rf"^config\.json: linux\.resources\.{what} is not supported yet$"):
+    with pytest.raises(SpecError, match=rf"^config\.json: linux\.resources\.{what}: cgroup v2 has no such limit$"):
         plan.make(limited(**asked), facts(), request(manager=manager))
+
+
+@pytest.mark.parametrize("asked", [
+    {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, {"rdma": {"mlx5_1": {"hcaHandles": 3}}},
+    {"cpu": {"burst": 1}}, {"unified": {"x.y": "1"}}, {"pids": {"limit": 1}},
+])  # fmt: skip
+def test_limits_need_a_cgroup(asked: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="cannot set limits without cgroups"):
+        plan.make(limited(**asked), facts(), request(manager="disabled"))
 
 
 @pytest.mark.parametrize(("asked", "words"), [
@@ -311,16 +315,21 @@ def test_device_rules_that_nobody_enforces_are_not_passed_over() -> None:
 
 @pytest.mark.parametrize("empty", [
     {}, {"blockIO": {}}, {"blockIO": {"weight": 0, "weightDevice": []}}, {"hugepageLimits": []}, {"rdma": {}},
-    {"unified": {}}, {"network": {}}, {"memory": {"disableOOMKiller": False}}, {"cpu": {"realtimePeriod": 0, "idle": 0}},
+    {"unified": {}}, {"network": {}}, {"memory": {"disableOOMKiller": False, "useHierarchy": True}}, {"network": {"classID": 0}}, {"cpu": {"realtimePeriod": 0, "idle": 0}},
     {"memory": {}, "cpu": {}, "pids": {}},
 ])  # fmt: skip
 def test_clients_write_empty_sections(empty: dict[str, Any]) -> None:
     assert planned(**empty) == []
+    asked: Any = {section: value for section, value in empty.items() if section != "cpu"}
+    assert resources.files(asked) == []
 
 
 def test_swappiness_of_zero_is_a_wish() -> None:
     """0 is a value as any other here: `no swapping`. What is not kept is refused, not taken for absent."""
-    assert refusal(memory={"swappiness": 0}) == "config.json: linux.resources.memory.swappiness is not supported yet"
+    assert (
+        refusal(memory={"swappiness": 0})
+        == "config.json: linux.resources.memory.swappiness: cgroup v2 has no such limit"
+    )
 
 
 def test_order_of_all() -> None:
