@@ -94,6 +94,23 @@ class Options:
     process_label: str
     no_new_privs: bool
     ignore_paused: bool
+    resources: str
+    memory: str
+    memory_swap: str
+    memory_reservation: str
+    cpu_share: str
+    cpu_quota: str
+    cpu_period: str
+    cpu_burst: str
+    cpu_idle: str
+    cpuset_cpus: str
+    cpuset_mems: str
+    pids_limit: str
+    blkio_weight: str
+    cpu_rt_period: str
+    cpu_rt_runtime: str
+    kernel_memory: str
+    kernel_memory_tcp: str
 
     def __init__(self, **values: object) -> None:
         self.__dict__.update(values)

@@ -105,27 +105,34 @@ def enable_controllers(path: str) -> None:
 
 
 def apply(path: str, limits: list[File]) -> None:
-    """Write limits into the files of a cgroup. Raises Error naming who asked, and the controller that is missing."""
-    for limit in limits:
-        name, value = limit.name, limit.value
+    """Write limits into the files of a cgroup. Raises Error naming who asked, before anything is written if it can."""
+    for limit, (name, value) in zip(limits, [place(path, limit) for limit in limits]):
         try:
-            try:
-                write(f"{path}/{name}", value)
-            except FileNotFoundError:
-                if not limit.instead[0]:
-                    raise
-                name, value = limit.instead
-                write(f"{path}/{name}", value)
+            write(f"{path}/{name}", value)
         except OSError as error:
-            raise refused(path, name, value, limit.asked, error) from None
+            raise because(f"linux.resources.{limit.asked}: cannot write `{value}` to `{path}/{name}`", error) from None
 
 
-def refused(path: str, name: str, value: str, asked: str, error: OSError) -> Error:
-    """Return the Error for a limit that a cgroup does not take."""
-    what = f"linux.resources.{asked}"
+def place(path: str, limit: File) -> tuple[str, str]:
+    """Return the file that a cgroup has for a limit, and what to write there. Raises Error when it has none."""
+    for name, value in ((limit.name, limit.value), limit.instead):
+        if name and exists(f"{path}/{name}"):
+            return name, value
+    raise missing(path, limit.name, f"linux.resources.{limit.asked}")
+
+
+def exists(path: str) -> bool:
+    """Is there such a file."""
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def missing(path: str, name: str, what: str) -> Error:
+    """Return the Error for a limit that a cgroup has no file for."""
     controller = name.partition(".")[0]
-    if not isinstance(error, FileNotFoundError):
-        return because(f"{what}: cannot write `{value}` to `{path}/{name}`", error)
     if controller in read(f"{path}/cgroup.controllers").split():
         return Error(f"{what}: this kernel's {controller} controller has no `{name}`")
     return Error(
