@@ -61,6 +61,7 @@ class Options:
     """
 
     id: str
+    action: str
     signal: str
     bundle: str
     config: str

@@ -179,23 +179,27 @@ def command(verb: Verb, values: Values) -> click.Command:
         callback=said,
         help=f"{verb.summary}\n\n{verb.text}",
         short_help=verb.summary,
-        params=[*map(argument, verb.arguments), *(option(row, chosen) for row in (*verb.options, *HELP_ROWS))],
+        params=[
+            *(argument(wanted, verb) for wanted in verb.arguments),
+            *(option(row, chosen) for row in (*verb.options, *HELP_ROWS)),
+        ],
         options_metavar=OPTIONS,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "allow_interspersed_args": verb.permute},
     )
 
 
-def argument(wanted: Argument) -> click.Argument:
+def argument(wanted: Argument, verb: Verb) -> click.Argument:
     """Return click's form of an argument."""
     dest, name, default = wanted
-    complete = ids if dest == "id" else directories if dest == "bundle" else None
+    complete = {"id": ids, "bundle": directories, "file": files}.get(dest)
     if default == REST:
         return click.Argument([dest], nargs=-1, type=click.UNPROCESSED, metavar=f"[{name}…]", callback=listed)
     return click.Argument(
         [dest],
         required=default is None,
         **({} if default is None else {"default": default}),
+        type=Word(CHOICE, name, f"`{verb.name}`") if "|" in name else None,
         metavar=name if default is None else f"[{name}]",
         shell_complete=complete,
     )
@@ -227,7 +231,7 @@ def option(row: Row, values: Values) -> click.Option:
         help=text,
         is_flag=None if words else True,  # for newer clicks False means "takes a value or none"
         multiple=kind == MANY,
-        type=Word(kind, value, forms[-1]) if words else None,
+        type=Word(kind, value, f"option `{forms[-1]}`") if words else None,
         metavar=(f"[{value}]" if kind in (CHOICE, TRISTATE) else value) if words else None,
         callback=keep,
         expose_value=False,
@@ -245,14 +249,14 @@ def page(kind: str, ctx: click.Context) -> str:
 
 
 class Word(click.ParamType):
-    """The value of an option, judged by the front door's own rule."""
+    """The value of an option, or of an argument, judged by the front door's own rule. `taker` is what takes it."""
 
     name = "word"
 
-    def __init__(self, kind: str, value: str, form: str) -> None:
+    def __init__(self, kind: str, value: str, taker: str) -> None:
         self.kind = kind
         self.value = value
-        self.form = form
+        self.taker = taker
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
         got = convert(self.kind, self.value, str(value))
@@ -266,7 +270,7 @@ class Word(click.ParamType):
         elif self.kind == SWITCH:
             takes = "`true` or `false`"
         verb = ctx.info_name if ctx and ctx.parent else None
-        raise Usage(f"option `{self.form}` takes {takes}, not `{value}`", verb or "")
+        raise Usage(f"{self.taker} takes {takes}, not `{value}`", verb or "")
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if self.kind == PATH:
@@ -278,6 +282,11 @@ class Word(click.ParamType):
 def directories(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Let the shell complete a directory."""
     return [CompletionItem(incomplete, type="dir")]
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a file."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

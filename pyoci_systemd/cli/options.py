@@ -39,6 +39,7 @@ REST = "…"  # the default of an argument that takes all words that are left
 class Verb(Record):
     """One command. An argument is `(dest, METAVAR, default)`, required when its default is None.
 
+    One that is shown as `a|b` takes these words alone.
     With an argument that takes the REST, options end at the first word that is none: what follows is not ours.
     """
 
@@ -196,6 +197,12 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci list --format json", (),
          (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),
           ("quiet", ("-q", "--quiet"), FLAG, "", "Show ids only, one on a line."))),
+    Verb("mounts", RUN, "Add mounts to a running container, or remove them.",
+         "FILE holds a list of mounts as `mounts` in config.json does; `-` is standard input. They are added in"
+         " their order, all or none. What is removed is named by `destination` alone, the last of the list first:"
+         " the same FILE takes away what it added.",
+         "pyoci mounts add web volume.json",
+         (("action", "add|remove", None), *ID, ("file", "FILE", None)), ()),
     Verb("spec", PREPARE, "Write a config.json to begin with.",
          "It runs a shell in `rootfs`. A file that exists is left alone, unless --file names it.",
          "pyoci spec --bundle /srv/web", (),
@@ -300,10 +307,12 @@ def arguments(words: list[str], wanted: tuple[Argument, ...]) -> Values | None:
     if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] != REST or words and not wanted:
         return None
     values: Values = {}
-    for index, (dest, _, default) in enumerate(wanted):
+    for index, (dest, name, default) in enumerate(wanted):
         if default == REST:
             values[dest] = words[index + 1 :] if words[index : index + 1] == ["--"] else words[index:]
         elif index < len(words):
+            if "|" in name and words[index] not in name.split("|"):
+                return None
             values[dest] = words[index]
         elif default is None:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from .. import jsonio
 from ..errors import Error, printable
 from ..settings import environ
 
@@ -22,6 +23,13 @@ def nameable(path: str) -> str:
     except UnicodeEncodeError:
         raise Error(f"`{printable(path)}`: the path is not UTF-8") from None
     return path
+
+
+def document(path: str) -> tuple[bytes, str]:
+    """Return what is in the file `path`, `-` being standard input, and what to call it. Raises Error."""
+    if path == "-":
+        return jsonio.drain(0, "standard input"), "standard input"
+    return jsonio.contents(path), path
 
 
 def owner() -> str:

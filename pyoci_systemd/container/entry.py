@@ -15,6 +15,8 @@ from .laststeps import await_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..plan.ops import Op
     from .store import Container
 
@@ -50,10 +52,15 @@ class Entry:
     """The dialogue with the init of one such process."""
 
     def __init__(
-        self, ops: list[Op], pidfd: int = -1, preserve_fds: int = 0, stdio: tuple[int, int, int] = (0, 1, 2)
+        self,
+        ops: list[Op],
+        pidfd: int = -1,
+        preserve_fds: int = 0,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        given: Sequence[int] = (),
     ) -> None:
         self._ops = ops
-        self.init = Init.spawn(encode(ops), preserve_fds, [pidfd] if pidfd >= 0 else [], stdio)
+        self.init = Init.spawn(encode(ops), preserve_fds, [*([pidfd] if pidfd >= 0 else []), *given], stdio)
 
     def arrive(self) -> int:
         """Wait until the process is in the container and return its pid. Raises Error."""

@@ -13,6 +13,10 @@ from .explain import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..errors import Error
+    from ..init.dialogue import Reply
     from ..plan.ops import Op
 
 
@@ -20,9 +24,17 @@ def run(ops: list[Op], pid: int) -> None:
     """Have the ops done to the process. Raises Error for one that fails, and OSError."""
     for op in ops:
         op.pid = pid  # type: ignore[attr-defined]  # every op of an errand has one
+    perform(ops)
+
+
+def perform(ops: list[Op], given: Sequence[int] = (), failure: Callable[[Reply], Error] | None = None) -> None:
+    """Have ops done, of which some may name what is `given`.
+
+    Raises for one that fails what `failure` makes of it, Error by itself, and OSError.
+    """
     # a gate is how an init says that it has come so far; this one goes no further
-    init = Init.spawn(encode([*ops, Await(STATE_GATE)]), 0)
+    init = Init.spawn(encode([*ops, Await(STATE_GATE)]), 0, given)
     try:
-        init.expect(GATE, lambda reply: explain(reply, ops))
+        init.expect(GATE, failure or (lambda reply: explain(reply, ops)))
     finally:
         init.abandon()

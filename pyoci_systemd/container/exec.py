@@ -11,7 +11,7 @@ from ..init.dialogue import CONSOLE
 from ..plan import entry as planning
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
-from .caller import absolute, listen_fds
+from .caller import absolute, document, listen_fds
 from .entry import Entry, cgroup_of, door
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
@@ -146,13 +146,6 @@ def asked(config: Config, options: Options) -> Process:
         first = config.get("process") or {"cwd": "/", "args": []}
         joining = {**first, "args": options.command, "terminal": False}
     return changed(joining, options)
-
-
-def document(path: str) -> tuple[bytes, str]:
-    """Return what is in the file `path`, `-` being standard input, and what to call it. Raises Error."""
-    if path == "-":
-        return jsonio.drain(0, "standard input"), "standard input"
-    return jsonio.contents(path), path
 
 
 def changed(joining: Process, options: Options) -> Process:

@@ -20,16 +20,6 @@ static char executable[PATH_MAX];
 static char home[PATH_MAX];
 static bool arrived; /* the working directory has been reached */
 
-static int write_host(const char *path, const char *value)
-{
-	return write_text(open(path, O_WRONLY | O_CLOEXEC), value);
-}
-
-OP(oom_score)
-{
-	return write_host("/proc/self/oom_score_adj", a[0].text);
-}
-
 OP(open_namespace)
 {
 	int fd = open(a[1].text, O_RDONLY | O_CLOEXEC);
@@ -80,7 +70,7 @@ OP(time_offset)
 	char text[80];
 
 	snprintf(text, sizeof text, "%s %lld %lld", a[0].text, (long long)a[1].number, (long long)a[2].number);
-	return write_host("/proc/self/timens_offsets", text);
+	return write_text(open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC), text);
 }
 
 /* The new process is a sibling of this one (CLONE_PARENT), so the caller can wait for it, as its clients do. */

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("idmap", "ridmap")
 MOST = 1 << 32
+CONFIG = "config.json"
 
 
 def asked(mount: Mount) -> str | None:
@@ -28,9 +29,9 @@ def asked(mount: Mount) -> str | None:
     return options[-1] if options else "idmap" if mount.get("uidMappings") else None
 
 
-def mapping(mount: Mount, index: int, config: Config) -> Mapping:
-    """Return the mapping of a mount that asks for one. Raises SpecError."""
-    where = f"config.json: mounts[{index}].options"
+def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Mapping:
+    """Return the mapping of a mount of the document `name` that asks for one. Raises SpecError."""
+    where = f"{name}: mounts[{index}].options"
     if mount.get("uidMappings"):
         return Mapping(lines(mount["uidMappings"]), lines(mount.get("gidMappings") or ()))
     option = asked(mount) or ""
@@ -82,12 +83,12 @@ def _line(text: str, own: Iterable[Entry], where: str) -> str:
     return result
 
 
-def wanted(config: Config) -> list[Mapping]:
+def wanted(config: Config, name: str = CONFIG) -> list[Mapping]:
     """Return the different mappings of a config's mounts. Raises SpecError."""
     found: list[Mapping] = []
     for index, mount in enumerate(config.get("mounts") or ()):
         if asked(mount) is not None:
-            made = mapping(mount, index, config)
+            made = mapping(mount, index, config, name)
             if made not in found:
                 found.append(made)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import SpecError
 from ..record import Record
 from . import idmaps, namespaces, ops
+from .idmaps import CONFIG
 from .words import ATTRIBUTES, BELOW, CLONE_TREE, NOFOLLOW, PROPAGATION, RECURSIVE
 
 TYPE_CHECKING = False
@@ -147,8 +148,12 @@ def outside(propagation: int) -> int:
 class Mounting:
     """The mounts of one config on their way into ops."""
 
-    def __init__(self, config: Config, facts: Facts, bundle: str, propagation: int, handles: Handles) -> None:
+    def __init__(
+        self, config: Config, facts: Facts, bundle: str, propagation: int, handles: Handles, name: str = CONFIG
+    ) -> None:
         self.config = config
+        self.name = name
+        """what the user knows the document as in which the mounts stand"""
         self.bundle = bundle
         self.handles = handles
         self.links = facts.links or {}
@@ -167,7 +172,7 @@ class Mounting:
     def plan(self, mount: Mount, index: int) -> ops.Op:
         """Return the op of one mount. Raises SpecError."""
         target = "/" + mount["destination"].strip("/")
-        where = f"config.json: mounts[{index}]"
+        where = f"{self.name}: mounts[{index}]"
         words = self._words(mount, target)
         kind = mount.get("type") or ""
         if {*target.split("/")} <= {"", ".", ".."}:
@@ -193,7 +198,7 @@ class Mounting:
     def _bind(self, mount: Mount, index: int, target: str, words: Words) -> ops.Op:
         source = mount.get("source") or ""
         if not source:
-            raise SpecError(f"config.json: mounts[{index}].source is required for a bind mount")
+            raise SpecError(f"{self.name}: mounts[{index}].source is required for a bind mount")
         source = source if source[0] == "/" else f"{self.bundle}/{source}"
         if "copy-symlink" in words.how and source in self.links:
             return ops.Symlink(self.links[source], target, 1)
@@ -210,7 +215,7 @@ class Mounting:
         tree = self.handles.take()
         option = idmaps.asked(mount)
         if option is not None:
-            mapping = idmaps.mapping(mount, index, self.config)
+            mapping = idmaps.mapping(mount, index, self.config, self.name)
             flags = AT_EMPTY_PATH | BELOW * option.startswith("ridmap")
             number = self.handles.mapping(mapping)
             self.handles.sources.append(ops.MapIds(source, idmaps.spoken(mapping), tree, number, flags))

@@ -130,6 +130,8 @@ class OomScore(Op):
 
     score: str
 
+    function = 'write_text(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), score)'
+
 
 class OpenNamespace(Op):
     """open the {namespace} namespace `{path}`"""
@@ -271,6 +273,43 @@ class Remount(Op):
     recursive_set: int
     recursive_clear: int
     propagation: int
+
+
+class Offer(Op):
+    """show the mount for `{target}` to the runtime
+
+    If something fails later the runtime takes it away again, by this descriptor: a name may lead elsewhere by then.
+    """
+
+    target: str
+    number: int
+
+    function = "fds.offer = handle(number)"
+
+
+class FindMount(Op):
+    """find what is mounted on `{target}`
+
+    A link at its end is not followed.
+    """
+
+    target: str
+
+    function = "keep(in_root(target, O_PATH | O_NOFOLLOW, 0))"
+
+    def complaint(self) -> str:
+        """Return what was meant by it."""
+        return f"unmount `{self.target}`"
+
+
+class Unmount(Op):
+    """unmount `{target}`
+
+    Of several mounts, one on another, the last. `number` is that of what `FindMount` or `Offer` is about.
+    """
+
+    target: str
+    number: int
 
 
 class Mknod(Op):

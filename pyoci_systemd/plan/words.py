@@ -38,7 +38,7 @@ PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "sha
 RECURSIVE = 1 << 14
 
 # where the init waits for the runtime; init.c knows the numbers of two
-SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE, NETWORK_GATE, LISTENER_GATE = range(7)
+SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE, NETWORK_GATE, LISTENER_GATE, MOUNT_GATE = range(8)
 GATES = (
     "its cgroup stands",
     "the runtime has written the state",
@@ -47,6 +47,7 @@ GATES = (
     "the hooks of the start have run",
     "its network devices are there",
     "the filter's listener has been passed on",
+    "the runtime has hold of the mount",
 )
 
 # capability(7), in the order of their numbers

@@ -26,6 +26,7 @@ from . import formats
 ENTRIES = (
     ("valid", "config", "config.json"),
     ("valid_process", "process", "the process of `exec --process`"),
+    ("valid_mounts", "mounts", "the mounts of `mounts add` and `mounts remove`"),
     ("valid_resources", "resources", "the resources of `update --resources`"),
 )
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .types import Config, Process, Resources
+    from .types import Config, Mount, Process, Resources
 
 
 def load(data: bytes, name: str = "config.json") -> Config:
@@ -40,8 +40,20 @@ def load_resources(data: bytes, name: str = "resources.json") -> Resources:
     return resources
 
 
+def load_mounts(data: bytes, name: str) -> list[Mount]:
+    """Return the list that `mounts` was given: what stands in config.json as `mounts`. Raises SpecError."""
+    # within an object: so the JSON path is the one that it would have there
+    mounts: list[Mount] = _judged({"mounts": jsonio.loads(data, name)}, data, name, "mounts", validator.valid_mounts)[
+        "mounts"
+    ]
+    return mounts
+
+
 def _checked(data: bytes, name: str, part: str, valid: Callable[[object], bool]) -> Any:
-    value = jsonio.loads(data, name)
+    return _judged(jsonio.loads(data, name), data, name, part, valid)
+
+
+def _judged(value: Any, data: bytes, name: str, part: str, valid: Callable[[object], bool]) -> Any:
     # the schema lets an optional section be null, but not the document
     if value is None or not valid(value):
         from .judge import explain  # 90 ms of jsonschema, paid for a refusal only

@@ -49,6 +49,11 @@ def check_resources(resources: Resources, name: str, where: str = "") -> None:
         refuse(name, where, rule(resources))
 
 
+def check_mounts(mounts: list[Mount], linux: Linux, name: str) -> None:
+    """Raise SpecError when one of `mounts` breaks a rule in a container that has `linux`."""
+    refuse(name, "", wrong_mount(mounts, linux))
+
+
 def refuse(name: str, where: str, wrong: str) -> None:
     if wrong:
         raise SpecError(f"{name}: {where}{wrong}")
@@ -88,8 +93,12 @@ def names_need_uts(config: Config) -> str:
 
 def mounts_make_sense(config: Config) -> str:
     """MNT5, MNT6."""
-    for index, mount in enumerate(config.get("mounts", ())):
-        wrong = mount_makes_sense(mount, config.get("linux", {}))
+    return wrong_mount(config.get("mounts", []), config.get("linux", {}))
+
+
+def wrong_mount(mounts: list[Mount], linux: Linux) -> str:
+    for index, mount in enumerate(mounts):
+        wrong = mount_makes_sense(mount, linux)
         if wrong:
             return f"mounts[{index}]{wrong}"
     return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-FILES = ("config", "process", "mount", "hook", "linux", "resources", "seccomp", "types")
+FILES = ("config", "process", "mount", "mounts", "hook", "linux", "resources", "seccomp", "types")
 
 
 def whole(start: str = "config") -> dict[str, Any]:
