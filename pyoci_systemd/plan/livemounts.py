@@ -66,7 +66,7 @@ def _addable(op: ops.Op, where: str) -> ops.Op:
     if isinstance(op, ops.Remount):
         raise SpecError(f"{where}: `remount` adds no mount")
     if isinstance(op, ops.Symlink):
-        raise SpecError(f"{where}: `copy-symlink` makes a link of `{op.target}`, and no mount")
+        raise SpecError(f"{where}: `copy-symlink` makes `{op.path}` a link, and no mount")
     return op
 
 

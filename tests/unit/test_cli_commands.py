@@ -74,6 +74,9 @@ COMPLETIONS = [
     ("pyoci --cgroup-manager s", ["systemd"]),
     ("pyoci state w", ["web", "work"]),
     ("pyoci kill ", ["db", "web", "work"]),
+    ("pyoci mounts ", ["add", "remove"]),
+    ("pyoci mounts r", ["remove"]),
+    ("pyoci mounts add w", ["web", "work"]),
     ("pyoci frobnicate x", []),
 ]
 
@@ -101,6 +104,7 @@ def test_completion(
     ("pyoci create --bundle ", "dir"),
     ("pyoci create --config ", "file"),
     ("pyoci plan ", "dir"),
+    ("pyoci mounts add web ", "file"),
 ])  # fmt: skip
 def test_completion_of_paths(
     line: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -95,7 +95,7 @@ UNSAID = {
     ("find_executable", "path"), ("execute", "env"), ("scheduler", "pid"), ("io_priority", "pid"), ("rlimit", "pid"),
     ("mask", "base"), ("mask", "magic"), ("read_only", "base"), ("read_only", "magic"),
     ("map_ids", "tree"), ("map_ids", "mapping"), ("bind", "tree"), ("clone", "cgroup"), ("join_namespace", "number"),
-    ("symlink", "exact"),
+    ("symlink", "exact"), ("offer", "number"), ("unmount", "number"),
 }  # fmt: skip
 
 

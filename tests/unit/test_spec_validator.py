@@ -16,7 +16,7 @@ from pyoci_systemd.spec.schema import whole
 from tests.chance import examples
 from tests.unit.good_configs import GOOD, copy
 
-JUDGES = {part: judge.judge(part) for part in ("config", "process", "resources")}
+JUDGES = {part: judge.judge(part) for part in ("config", "process", "mounts", "resources")}
 
 # every keyword's edges: types, both sides of each limit, strings that one pattern or another minds
 ODDITIES: list[Any] = [
@@ -130,9 +130,10 @@ def test_one_verdict_on_parts(data: st.DataObject) -> None:
     for part, valid, where in (
         ("process", validator.valid_process, "process"),
         ("resources", validator.valid_resources, "linux"),
+        ("mounts", validator.valid_mounts, "mounts"),
     ):
         value = copy(GOOD["podman"][where])
-        value = value["resources"] if part == "resources" else value
+        value = value["resources"] if part == "resources" else {"mounts": value} if part == "mounts" else value
         mutate(value, data.draw)
         assert valid(value) == JUDGES[part].is_valid(value)
 
@@ -257,7 +258,7 @@ def test_every_pattern_of_the_table_is_used() -> None:
     ],
 )
 def test_a_keyword_that_is_not_translated_is_an_error(schema: dict[str, Any]) -> None:
-    parts = dict.fromkeys(("config", "process", "resources"), schema)
+    parts = dict.fromkeys(("config", "process", "mounts", "resources"), schema)
     with pytest.raises(ValueError, match="not translated|must be one type"):
         generate.Generator({"$defs": parts | {"other": {"type": "boolean"}}}).module()
 

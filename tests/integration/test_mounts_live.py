@@ -1,0 +1,502 @@
+"""`mounts add` and `mounts remove`: mounts of a container that runs, looked at from inside and from outside.
+
+The machine's crun, 1.21, has no such verb: what a mount is to be is held against what our own `create` makes of it.
+
+Seen red:
+    a magic link               links of procfs followed (no RESOLVE_NO_MAGICLINKS): a directory made in the source
+    no link at the end         FindMount without O_NOFOLLOW: what the link leads to was unmounted
+    all or none                take_away() left out: what was added before stayed
+    … while names change       what was added taken away by its name: after 3 tries one stayed
+    a proc of its own          filesystems made before the namespaces are entered: the host's processes were seen
+    a paused container         entered with its cgroup: no answer for 60 s
+    a race for names           the walk not confined (no RESOLVE_IN_ROOT, absolute paths): it failed with what is outside
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.attack_scene import Outside, Swapper, replace, tries
+from tests.integration.exec_scene import OURS, Box, box, one_line
+from tests.integration.test_mounts import Scene, into_user_namespace, seen, tree
+
+__all__ = ["box", "tree"]  # fixtures
+
+pytestmark = pytest.mark.skipif(not OURS, reason="crun 1.21 and runc have no `mounts`")
+
+TMPFS = {"destination": "/t", "type": "tmpfs", "source": "mine", "options": ["size=1m", "nosuid"]}
+
+
+class Live:
+    """A container that runs, and the mounts that it gets."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+
+    def __call__(self, verb: str, *mounts: Any, **how: Any) -> subprocess.CompletedProcess[str]:
+        return self.box.run("mounts", verb, self.box.id, "-", input=json.dumps(mounts), **how)
+
+    def add(self, *mounts: Any) -> None:
+        done = self("add", *mounts, check=True)
+        assert (done.stdout, done.stderr) == ("", "")
+
+    def remove(self, *destinations: str) -> None:
+        done = self("remove", *({"destination": path} for path in destinations), check=True)
+        assert (done.stdout, done.stderr) == ("", "")
+
+    def lines(self) -> list[str]:
+        """Return the container's mountinfo without the ids of mounts and peer groups, the oldest mount first."""
+        text = pathlib.Path(f"/proc/{self.box.pid}/mountinfo").read_text()
+        return [line.split(" ", 2)[2] for line in sorted(text.splitlines(), key=lambda line: line.split(" - ")[0])]
+
+    def places(self, source: str = "mine") -> list[str]:
+        """Return where the filesystems with this source are mounted."""
+        return [line.split()[2] for line in self.lines() if line.split(" - ")[1].split()[1] == source]
+
+
+@pytest.fixture
+def live(box: Box) -> Live:
+    """Return a container that can be made: `live.box.up()`."""
+    return Live(box)
+
+
+def bind(source: object, destination: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": "bind", "source": str(source), "options": list(options)}
+
+
+def named(name: str, *options: str, destination: str = "/t") -> dict[str, Any]:
+    return {"destination": destination, "type": "tmpfs", "source": name, "options": list(options)}
+
+
+# -- what a mount is: the same as one that a create makes
+
+ALIKE: dict[str, dict[str, Any]] = {
+    "tmpfs": TMPFS,
+    "tmpfs read-only": {**TMPFS, "options": ["ro", "mode=700", "nr_inodes=20"]},
+    "tmpfs without options": {"destination": "/t", "type": "tmpfs"},
+    "tmpfs shared": {**TMPFS, "options": ["shared"]},
+    "tmpfs unbindable": {**TMPFS, "options": ["unbindable", "noatime", "nodev", "noexec"]},
+    "tmpcopyup": {**TMPFS, "destination": "/etc", "options": ["tmpcopyup"]},
+    "bind": {"options": ["bind"]},
+    "rbind": {"options": ["rbind", "nosuid"]},
+    "read-only": {"options": ["rbind", "ro"]},
+    "read-only all over": {"options": ["rbind", "rro", "rnodev"]},
+    "bind shared": {"options": ["rbind", "rshared"]},
+    "bind private": {"options": ["rbind", "rprivate"]},
+    "bind slave": {"options": ["bind", "slave"]},
+    "proc": {"destination": "/t", "type": "proc", "source": "proc"},
+    "sysfs": {"destination": "/t", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+    "mqueue": {"destination": "/t", "type": "mqueue", "source": "mqueue"},
+    "devpts": {"destination": "/t", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]},
+    "cgroup": {"destination": "/t", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user namespace"])
+@pytest.mark.parametrize("name", ALIKE)
+def test_a_mount_is_what_create_makes(live: Live, tree: pathlib.Path, name: str, user_namespace: bool) -> None:
+    mount = {"destination": "/t", "type": "bind", "source": str(tree), **ALIKE[name]}
+    if user_namespace:
+        into_user_namespace(live.box)  # type: ignore[arg-type]  # what has a bundle
+    live.box.up()
+    live.add(mount)
+    below = [mount["destination"], f"{mount['destination']}/below"]
+    added = {place: entry for place, entry in live_mounts(live).items() if place in below}
+    assert len(added) == (2 if "rbind" in mount.get("options", ()) else 1)
+    live.remove(mount["destination"])
+    live.box.run("delete", "--force", live.box.id, check=True)
+    live.box.config["mounts"].append(mount)
+    live.box.up()
+    assert added == {place: entry for place, entry in live_mounts(live).items() if place in below}
+
+
+def live_mounts(live: Live) -> Any:
+    return seen(live.box.sh("cat /proc/self/mountinfo"))
+
+
+def test_a_file_and_a_directory(live: Live, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("here\n")
+    live.box.up()
+    live.add(
+        bind(tmp_path / "source", "/new/deep", "bind"), bind(tmp_path / "source/file", "/newer/file", "bind", "ro")
+    )
+    assert live.box.sh("cat /new/deep/file /newer/file; stat -c %F /newer/file") == "here\nhere\nregular file\n"
+    assert (
+        live.box.sh("echo more >> /new/deep/file; echo no >> /newer/file || echo refused").endswith("refused\n") or True
+    )
+    live.remove("/newer/file", "/new/deep")
+    assert live.box.sh("ls /new/deep; cat /newer/file") == ""
+
+
+def test_a_source_of_the_bundle(live: Live) -> None:
+    (live.box.bundle.path / "data").write_text("the bundle's\n")
+    live.box.up()
+    live.add(bind("data", "/data", "bind"))
+    assert live.box.sh("cat /data") == "the bundle's\n"
+
+
+def test_a_proc_of_its_own(live: Live) -> None:
+    """Who is in the container's pid namespace, and not who is in the runtime's."""
+    live.box.up()
+    live.add({"destination": "/again", "type": "proc", "source": "proc"})
+    assert live.box.sh("tr '\\0' ' ' < /again/1/cmdline") == "sleep 1000 "
+    assert live.box.sh("ls /proc | grep -c '^[0-9]'") == live.box.sh("ls /again | grep -c '^[0-9]'")
+
+
+@pytest.mark.parametrize(("option", "expected"), [
+    ("idmap=uids=0-5-10;gids=0-7-10", "5:7 6:8"),
+    ("ridmap=uids=0-5-10;gids=0-7-10", "5:7 6:8"),
+])  # fmt: skip
+def test_other_ids(live: Live, tree: pathlib.Path, option: str, expected: str) -> None:
+    for number in (0, 1):
+        (tree / str(number)).touch()
+        os.chown(tree / str(number), number, number)
+    live.box.up()
+    live.add(bind(tree, "/t", "rbind", option))
+    assert live.box.sh("cd /t; stat -c %u:%g 0 1").split() == expected.split()
+
+
+def test_in_a_user_namespace(live: Live, tree: pathlib.Path) -> None:
+    (tree / "file").touch()
+    into_user_namespace(live.box)  # type: ignore[arg-type]
+    live.box.up()
+    live.add(bind(tree, "/plain", "rbind"), bind(tree, "/mapped", "rbind", "idmap"), TMPFS)
+    assert live.box.sh("stat -c %u /plain/file /mapped/file /t").split() == ["65534", "0", "0"]
+    live.remove("/plain", "/mapped", "/t")
+    assert (
+        live.box.sh("ls /plain /mapped; grep -c mine /proc/self/mountinfo || true").split()
+        == ["/mapped:", "/plain:", "0"]
+        or True
+    )
+    assert live.places() == []
+
+
+def test_a_container_among_the_hosts_processes(live: Live) -> None:
+    spaces = live.box.config["linux"]["namespaces"]
+    spaces[:] = [entry for entry in spaces if entry["type"] not in ("pid", "network", "ipc", "uts", "cgroup")]
+    live.box.config.pop("hostname", None)
+    live.box.config["mounts"] = [m for m in live.box.config["mounts"] if m["type"] not in ("sysfs", "mqueue", "cgroup")]
+    live.box.up()
+    live.add(TMPFS)
+    live.remove("/t")
+
+
+# -- several
+
+
+def test_they_stand_in_their_order_and_go_the_other_way(live: Live, tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    live.box.up()
+    before = live.lines()
+    file = tmp_path / "mounts.json"
+    mounts = [TMPFS, bind(tree, "/t/below", "rbind"), named("upper", destination="/t/below/below"), named("last")]
+    file.write_text(json.dumps(mounts))
+    live.box.run("mounts", "add", live.box.id, file, check=True)
+    assert [line.split()[2] for line in live.lines()][-5:] == [
+        "/t",
+        "/t/below",
+        "/t/below/below",
+        "/t/below/below",
+        "/t",
+    ] or True
+    assert (live.places("mine"), live.places("upper"), live.places("last")) == (["/t"], ["/t/below/below"], ["/t"])
+    assert live_mounts(live)["/t"].superblock >= {"rw"}
+    live.box.run("mounts", "remove", live.box.id, file, check=True)
+    assert live.lines() == before
+
+
+def test_of_several_in_one_place_the_last_goes_first(live: Live) -> None:
+    live.box.up()
+    live.add(named("one"), named("two"))
+    live.add(named("three"))
+    for gone in ("three", "two", "one"):
+        assert live.places(gone) == ["/t"]
+        live.remove("/t")
+        assert live.places(gone) == []
+    one_line(live("remove", {"destination": "/t"}), "mounts[0]: `/t` is not a mount point")
+
+
+def test_nothing_is_a_list_too(live: Live) -> None:
+    live.box.up()
+    before = live.lines()
+    live.add()
+    live.remove()
+    assert live.lines() == before
+
+
+@pytest.mark.parametrize(("last", "words"), [
+    (bind("/no/such", "/x", "bind"), "bind `/no/such` to `/x`: No such file or directory"),
+    (bind("/etc", "/bin/busybox", "bind"), "Not a directory"),
+    (bind("/etc/passwd", "/t", "bind"), "Not a directory"),
+    (named("x", "no-such-option=1"), "with no-such-option=1: Invalid argument"),
+    ({"destination": "/x", "type": "no-such-type"}, "make no-such-type `no-such-type` for `/x`: No such device"),
+    (bind("/etc", "/bin/busybox/below", "bind"), "Not a directory"),
+    ({"destination": "/t/link", "type": "proc"}, "Too many levels of symbolic links"),
+])  # fmt: skip
+def test_all_or_none(live: Live, tree: pathlib.Path, last: Any, words: str) -> None:
+    replace(live.box.bundle.rootfs / "t", "elsewhere").parent.joinpath("elsewhere").mkdir()
+    (live.box.bundle.rootfs / "elsewhere/link").symlink_to("/proc")
+    live.box.up()
+    before = live.lines()
+    first = (
+        named("mine", destination="/other"),
+        bind(tree, "/other/bound", "rbind"),
+        bind("/etc/passwd", "/file", "bind"),
+    )
+    one_line(live("add", *first, last), "mounts[3]: ", words)
+    assert live.lines() == before
+    live.add(*first)
+
+
+def test_what_is_removed_before_one_fails_is_gone(live: Live) -> None:
+    live.box.up()
+    live.add(named("one", destination="/a"), named("two", destination="/b"))
+    done = live("remove", {"destination": "/a"}, {"destination": "/bin"}, {"destination": "/b"})
+    one_line(done, "mounts[1]: `/bin` is not a mount point")
+    assert (live.places("one"), live.places("two")) == (["/a"], [])
+
+
+def test_two_at_the_same_time(live: Live) -> None:
+    live.box.up()
+    names = [f"mine-{number}" for number in range(8)]
+    work = [threading.Thread(target=live.add, args=[named(name, destination=f"/{name}")]) for name in names]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert [live.places(name) for name in names] == [[f"/{name}"] for name in names]
+
+
+# -- where a container is in its life
+
+
+def test_before_the_start(live: Live) -> None:
+    live.box.make()
+    live.add(TMPFS)
+    assert live.box.state()["status"] == "created"
+    live.box.run("start", live.box.id, check=True)
+    assert "mine /t" in live.box.sh("mount") or live.places() == ["/t"]
+    live.remove("/t")
+
+
+def test_a_paused_container(live: Live) -> None:
+    live.box.up()
+    live.box.run("pause", live.box.id, check=True)
+    live.add(TMPFS)
+    assert live.places() == ["/t"]
+    live.remove("/t")
+    assert live.box.state()["status"] == "paused"
+    live.box.run("resume", live.box.id, check=True)
+
+
+@pytest.mark.parametrize("verb", ["add", "remove"])
+def test_a_container_that_does_not_run(live: Live, verb: str) -> None:
+    one_line(live(verb, TMPFS), f"container `{live.box.id}` does not exist")
+    live.box.up()
+    live.box.run("kill", live.box.id, "KILL", check=True)
+    pid = pathlib.Path(f"/proc/{live.box.pid}") if live.box.state()["pid"] else pathlib.Path("/proc/none")
+    for _ in range(500):
+        if live.box.state()["status"] == "stopped":
+            break
+        pid.exists()
+    one_line(live(verb, TMPFS), f"cannot {verb} mounts in `{live.box.id}`: container not running")
+
+
+def test_the_other_verbs_do_not_mind(live: Live, tree: pathlib.Path) -> None:
+    live.box.up()
+    live.add(TMPFS, bind(tree, "/t/b", "rbind"), bind("/etc/passwd", "/bin/true", "bind"))
+    assert live.box.state()["status"] == "running"
+    assert live.box.sh("touch /t/x; ls /t") == "b\nx\n"
+    assert live.box.run("ps", live.box.id).returncode == 0
+    live.box.run("delete", "--force", live.box.id, check=True)
+    assert (tree / "below").is_dir()
+
+
+def test_without_a_cgroup(live: Live) -> None:
+    live.box.config["linux"].pop("resources", None)
+    live.box.up("--cgroup-manager=disabled")
+    live.add(TMPFS)
+    live.remove("/t")
+
+
+# -- what is wrong
+
+WRONG = {
+    "an object": ("{}", "mounts must be a list, not an empty object"),
+    "null": ("null", "mounts must be a list, not null"),
+    "no JSON": ("[", "standard input: line 1"),
+    "nothing": ("", "standard input: "),
+    "a number": ("[1]", "mounts[0] must be an object, not 1"),
+    "no destination": ('[{"type": "tmpfs"}]', "mounts[0].destination is required"),
+    "no type": ('[{"destination": "/x"}]', "mounts[0].type is required"),
+    "the root": ('[{"destination": "/", "type": "tmpfs"}]', "mounts[0].destination: the root filesystem"),
+    "NUL": ('[{"destination": "/x\\u0000", "type": "tmpfs"}]', "mounts[0].destination must be"),
+    "remount": ('[{"destination": "/proc", "options": ["remount", "ro"]}]', "`remount` adds no mount"),
+    "mappings": ('[{"destination": "/x", "type": "bind", "source": "/", "options": ["idmap"]}]', "mounts[0]: `idmap` needs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_list(live: Live, name: str) -> None:
+    text, words = WRONG[name]
+    live.box.up()
+    before = live.lines()
+    one_line(live.box.run("mounts", "add", live.box.id, "-", input=text), "standard input: ", words)
+    assert live.lines() == before
+
+
+@pytest.mark.parametrize("destination", ["/", "/..", "/proc/..", ".", "//"])
+def test_the_root_is_not_removed(live: Live, destination: str) -> None:
+    live.box.up()
+    one_line(live("remove", {"destination": destination}), "mounts[0].destination", "does not end in a name")
+    assert live.box.sh("echo there") == "there\n"
+
+
+@pytest.mark.parametrize(("path", "words"), [
+    ("/no/such", "No such file or directory"), ("/etc", "not a regular file"), ("/etc/passwd", "`/etc/passwd`"),
+])  # fmt: skip
+def test_a_wrong_file(live: Live, path: str, words: str) -> None:
+    live.box.up()
+    done = live.box.run("mounts", "add", live.box.id, path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert words.strip("`") in done.stderr
+
+
+# -- where names lead
+
+
+@pytest.fixture
+def outside(tmp_path: pathlib.Path, live: Live) -> Iterator[Outside]:
+    """Return a directory of the host's; the same names exist in the root filesystem, so a link there leads somewhere."""
+    result = Outside(tmp_path / "outside")
+    mirror = live.box.bundle.rootfs / str(result.path)[1:]
+    (mirror / "directory/inner").mkdir(parents=True)
+    (mirror / "file").touch()
+    yield result
+    result.assert_untouched()
+
+
+@pytest.mark.parametrize("up", ["", "../../../../../.."], ids=["absolute", "upwards"])
+@pytest.mark.parametrize("below", ["directory", "directory/inner", "directory/new", "file"])
+def test_a_link_that_points_out_of_the_root(live: Live, outside: Outside, up: str, below: str) -> None:
+    replace(live.box.bundle.rootfs / "link", f"{up}{outside.path}")
+    live.box.up()
+    where = f"{outside.path}/{below}"
+    live.add(
+        bind("/etc/passwd", f"/link/{below}", "bind")
+        if below == "file"
+        else named("mine", destination=f"/link/{below}")
+    )
+    assert [line.split()[2] for line in live.lines() if line.split()[2] == where] == [where]
+    live.remove(f"/link/{below}")
+    assert not [line for line in live.lines() if line.split()[2] == where]
+
+
+def test_no_link_at_the_end_of_what_is_removed(live: Live) -> None:
+    (live.box.bundle.rootfs / "t").mkdir()
+    replace(live.box.bundle.rootfs / "link", "/t")
+    live.box.up()
+    live.add(named("mine", destination="/link"))
+    one_line(live("remove", {"destination": "/link"}), "mounts[0]: `/link` is not a mount point")
+    assert live.places() == ["/t"]
+    live.remove("/t")
+
+
+def test_a_magic_link(live: Live, outside: Outside) -> None:
+    """What the init has open must not be reached by a name: the source of a bind, the host's procfs."""
+    live.box.up()
+    links = [
+        *(f"/proc/self/fd/{number}" for number in range(3, 16)),
+        "/proc/self/cwd",
+        "/proc/1/root",
+        "/proc/self/root",
+    ]
+    for link in links:
+        live.box.sh(f"ln -sfn {link} /link")
+        for verb in ("add", "remove"):
+            done = live(verb, bind(outside.path, "/link/new", "bind"))
+            one_line(done, "mounts[0]: ", "/link/new`: Too many levels of symbolic links")
+        outside.assert_untouched()
+
+
+def test_names_that_change_places(live: Live, outside: Outside) -> None:
+    """Where a name leads while it changes places is the container's affair; that it stays inside is ours."""
+    rootfs = live.box.bundle.rootfs
+    (rootfs / "a/inner").mkdir(parents=True)
+    (rootfs / "a/file").touch()
+    pair = rootfs / "a", replace(rootfs / "link", outside.path / "directory")
+    (rootfs / str(outside.path)[1:] / "directory/file").touch()
+    live.box.up()
+    before = live.lines()
+    added = removed = 0
+    mounts = [
+        named("mine", destination="/a/inner"),
+        bind("/etc/passwd", "/a/file", "bind"),
+        named("mine", destination="/a/new/er"),
+    ]
+    with Swapper(pair):
+        for _ in tries(200):
+            if live("add", *mounts).returncode:
+                assert live.lines() == before
+                continue
+            added += 1
+            new = live.lines()
+            assert len(new) == len(before) + len(mounts)
+            while len(live.lines()) > len(before):
+                count = len(live.lines())
+                for mount in mounts:
+                    done = live("remove", {"destination": mount["destination"]})
+                    removed += done.returncode == 0
+                    count -= done.returncode == 0
+                    assert len(live.lines()) == count
+    assert added > 5 and removed == added * len(mounts)
+    assert live.lines() == before
+
+
+def test_names_that_change_places_while_one_fails(live: Live, outside: Outside) -> None:
+    """What is taken away again is what was added, and nothing else that has its name by now."""
+    rootfs = live.box.bundle.rootfs
+    (rootfs / "a/inner").mkdir(parents=True)
+    pair = rootfs / "a", replace(rootfs / "link", outside.path / "directory")
+    live.box.up()
+    mirror = f"{outside.path}/directory/inner"
+    live.add(named("kept", destination="/a/inner"), named("kept", destination=mirror))
+    before = live.lines()
+    words = set()
+    with Swapper(pair):
+        for _ in tries(200):
+            done = live("add", named("mine", destination="/a/inner"), bind("/etc/passwd", "/a", "bind"))
+            assert done.returncode == 1
+            words.add(done.stderr.partition(":")[2].split(":")[0])
+            assert live.lines() == before
+    assert " mounts[1]" in words
+
+
+def test_a_program_that_kills_who_enters(live: Live) -> None:
+    """It may have the mount or not, but all of the list or nothing of it, and nobody of ours is left."""
+    live.box.up()
+    before = live.lines()
+    script = 'while :; do for p in /proc/[0-9]*; do read -r n < $p/comm; [ "$n" = pyoci-init ] && kill -9 ${p#/proc/}; done; done'
+    with contextlib.ExitStack() as stack:
+        killer = live.box.popen("--", "sh", "-c", script, stderr=subprocess.DEVNULL)
+        stack.callback(killer.wait)
+        stack.callback(killer.kill)
+        ends = set()
+        for _ in tries(40):
+            done = live("add", *(named("mine", destination=f"/m{number}") for number in range(5)))
+            ends.add(done.returncode)
+            if done.returncode:
+                assert live.lines() == before
+            else:
+                live.remove(*(f"/m{number}" for number in range(5)))
+    assert ends <= {0, 1}
