@@ -26,8 +26,8 @@ from typing import Any
 import pytest
 
 from tests.integration.attack_scene import Outside, Swapper, replace, tries
-from tests.integration.exec_scene import OURS, Box, box, one_line
-from tests.integration.test_mounts import Scene, into_user_namespace, seen, tree
+from tests.integration.exec_scene import OURS, Box, box, one_line, settled
+from tests.integration.test_mounts import into_user_namespace, seen, tree
 
 __all__ = ["box", "tree"]  # fixtures
 
@@ -54,13 +54,16 @@ class Live:
         assert (done.stdout, done.stderr) == ("", "")
 
     def lines(self) -> list[str]:
-        """Return the container's mountinfo without the ids of mounts and peer groups, the oldest mount first."""
-        text = pathlib.Path(f"/proc/{self.box.pid}/mountinfo").read_text()
-        return [line.split(" ", 2)[2] for line in sorted(text.splitlines(), key=lambda line: line.split(" - ")[0])]
+        """Return the container's mountinfo, the oldest mount first."""
+        return pathlib.Path(f"/proc/{self.box.pid}/mountinfo").read_text().splitlines()
+
+    def numbers(self) -> set[str]:
+        """Return which mounts there are, wherever they are while names change places."""
+        return {line.split()[0] for line in self.lines()}
 
     def places(self, source: str = "mine") -> list[str]:
         """Return where the filesystems with this source are mounted."""
-        return [line.split()[2] for line in self.lines() if line.split(" - ")[1].split()[1] == source]
+        return [line.split()[4] for line in self.lines() if line.split(" - ")[1].split()[1] == source]
 
 
 @pytest.fixture
@@ -131,9 +134,7 @@ def test_a_file_and_a_directory(live: Live, tmp_path: pathlib.Path) -> None:
         bind(tmp_path / "source", "/new/deep", "bind"), bind(tmp_path / "source/file", "/newer/file", "bind", "ro")
     )
     assert live.box.sh("cat /new/deep/file /newer/file; stat -c %F /newer/file") == "here\nhere\nregular file\n"
-    assert (
-        live.box.sh("echo more >> /new/deep/file; echo no >> /newer/file || echo refused").endswith("refused\n") or True
-    )
+    assert live.box.sh("test -w /new/deep/file && ! test -w /newer/file && echo so") == "so\n"
     live.remove("/newer/file", "/new/deep")
     assert live.box.sh("ls /new/deep; cat /newer/file") == ""
 
@@ -173,11 +174,7 @@ def test_in_a_user_namespace(live: Live, tree: pathlib.Path) -> None:
     live.add(bind(tree, "/plain", "rbind"), bind(tree, "/mapped", "rbind", "idmap"), TMPFS)
     assert live.box.sh("stat -c %u /plain/file /mapped/file /t").split() == ["65534", "0", "0"]
     live.remove("/plain", "/mapped", "/t")
-    assert (
-        live.box.sh("ls /plain /mapped; grep -c mine /proc/self/mountinfo || true").split()
-        == ["/mapped:", "/plain:", "0"]
-        or True
-    )
+    assert live.box.sh("ls /plain /mapped").split() == ["/mapped:", "/plain:"]
     assert live.places() == []
 
 
@@ -201,15 +198,12 @@ def test_they_stand_in_their_order_and_go_the_other_way(live: Live, tree: pathli
     mounts = [TMPFS, bind(tree, "/t/below", "rbind"), named("upper", destination="/t/below/below"), named("last")]
     file.write_text(json.dumps(mounts))
     live.box.run("mounts", "add", live.box.id, file, check=True)
-    assert [line.split()[2] for line in live.lines()][-5:] == [
-        "/t",
-        "/t/below",
-        "/t/below/below",
-        "/t/below/below",
-        "/t",
-    ] or True
     assert (live.places("mine"), live.places("upper"), live.places("last")) == (["/t"], ["/t/below/below"], ["/t"])
-    assert live_mounts(live)["/t"].superblock >= {"rw"}
+    parents = {line.split()[0]: line.split()[1] for line in live.lines()}
+    last, mine = (
+        [line.split()[0] for line in live.lines() if f" - tmpfs {name} " in line] for name in ("last", "mine")
+    )
+    assert [parents[number] for number in last] == mine
     live.box.run("mounts", "remove", live.box.id, file, check=True)
     assert live.lines() == before
 
@@ -235,8 +229,8 @@ def test_nothing_is_a_list_too(live: Live) -> None:
 
 @pytest.mark.parametrize(("last", "words"), [
     (bind("/no/such", "/x", "bind"), "bind `/no/such` to `/x`: No such file or directory"),
-    (bind("/etc", "/bin/busybox", "bind"), "Not a directory"),
-    (bind("/etc/passwd", "/t", "bind"), "Not a directory"),
+    (bind("/etc", "/bin/busybox", "bind"), "bind `/etc` to `/bin/busybox`: Invalid argument"),
+    (bind("/etc/passwd", "/t", "bind"), "bind `/etc/passwd` to `/t`: Invalid argument"),
     (named("x", "no-such-option=1"), "with no-such-option=1: Invalid argument"),
     ({"destination": "/x", "type": "no-such-type"}, "make no-such-type `no-such-type` for `/x`: No such device"),
     (bind("/etc", "/bin/busybox/below", "bind"), "Not a directory"),
@@ -284,7 +278,7 @@ def test_before_the_start(live: Live) -> None:
     live.add(TMPFS)
     assert live.box.state()["status"] == "created"
     live.box.run("start", live.box.id, check=True)
-    assert "mine /t" in live.box.sh("mount") or live.places() == ["/t"]
+    assert live.places() == ["/t"]
     live.remove("/t")
 
 
@@ -303,17 +297,13 @@ def test_a_container_that_does_not_run(live: Live, verb: str) -> None:
     one_line(live(verb, TMPFS), f"container `{live.box.id}` does not exist")
     live.box.up()
     live.box.run("kill", live.box.id, "KILL", check=True)
-    pid = pathlib.Path(f"/proc/{live.box.pid}") if live.box.state()["pid"] else pathlib.Path("/proc/none")
-    for _ in range(500):
-        if live.box.state()["status"] == "stopped":
-            break
-        pid.exists()
+    assert settled(lambda: live.box.state()["status"] == "stopped")
     one_line(live(verb, TMPFS), f"cannot {verb} mounts in `{live.box.id}`: container not running")
 
 
 def test_the_other_verbs_do_not_mind(live: Live, tree: pathlib.Path) -> None:
     live.box.up()
-    live.add(TMPFS, bind(tree, "/t/b", "rbind"), bind("/etc/passwd", "/bin/true", "bind"))
+    live.add(TMPFS, bind(tree, "/t/b", "rbind"), bind("/etc/passwd", "/root/passwd", "bind"))
     assert live.box.state()["status"] == "running"
     assert live.box.sh("touch /t/x; ls /t") == "b\nx\n"
     assert live.box.run("ps", live.box.id).returncode == 0
@@ -397,9 +387,9 @@ def test_a_link_that_points_out_of_the_root(live: Live, outside: Outside, up: st
         if below == "file"
         else named("mine", destination=f"/link/{below}")
     )
-    assert [line.split()[2] for line in live.lines() if line.split()[2] == where] == [where]
+    assert [line.split()[4] for line in live.lines() if line.split()[4] == where] == [where]
     live.remove(f"/link/{below}")
-    assert not [line for line in live.lines() if line.split()[2] == where]
+    assert not [line for line in live.lines() if line.split()[4] == where]
 
 
 def test_no_link_at_the_end_of_what_is_removed(live: Live) -> None:
@@ -425,7 +415,8 @@ def test_a_magic_link(live: Live, outside: Outside) -> None:
         live.box.sh(f"ln -sfn {link} /link")
         for verb in ("add", "remove"):
             done = live(verb, bind(outside.path, "/link/new", "bind"))
-            one_line(done, "mounts[0]: ", "/link/new`: Too many levels of symbolic links")
+            one_line(done, "mounts[0]: ", "/link/new`: ")
+            assert "Too many levels of symbolic links" in done.stderr or "No such file" in done.stderr  # no such number
         outside.assert_untouched()
 
 
@@ -437,7 +428,7 @@ def test_names_that_change_places(live: Live, outside: Outside) -> None:
     pair = rootfs / "a", replace(rootfs / "link", outside.path / "directory")
     (rootfs / str(outside.path)[1:] / "directory/file").touch()
     live.box.up()
-    before = live.lines()
+    before = live.numbers()
     added = removed = 0
     mounts = [
         named("mine", destination="/a/inner"),
@@ -447,20 +438,20 @@ def test_names_that_change_places(live: Live, outside: Outside) -> None:
     with Swapper(pair):
         for _ in tries(200):
             if live("add", *mounts).returncode:
-                assert live.lines() == before
+                assert live.numbers() == before
                 continue
             added += 1
-            new = live.lines()
+            new = live.numbers()
             assert len(new) == len(before) + len(mounts)
-            while len(live.lines()) > len(before):
-                count = len(live.lines())
+            while len(live.numbers()) > len(before):
+                count = len(live.numbers())
                 for mount in mounts:
                     done = live("remove", {"destination": mount["destination"]})
                     removed += done.returncode == 0
                     count -= done.returncode == 0
-                    assert len(live.lines()) == count
+                    assert len(live.numbers()) == count
     assert added > 5 and removed == added * len(mounts)
-    assert live.lines() == before
+    assert live.numbers() == before
 
 
 def test_names_that_change_places_while_one_fails(live: Live, outside: Outside) -> None:
@@ -471,21 +462,21 @@ def test_names_that_change_places_while_one_fails(live: Live, outside: Outside) 
     live.box.up()
     mirror = f"{outside.path}/directory/inner"
     live.add(named("kept", destination="/a/inner"), named("kept", destination=mirror))
-    before = live.lines()
+    before = live.numbers()
     words = set()
     with Swapper(pair):
         for _ in tries(200):
             done = live("add", named("mine", destination="/a/inner"), bind("/etc/passwd", "/a", "bind"))
             assert done.returncode == 1
             words.add(done.stderr.partition(":")[2].split(":")[0])
-            assert live.lines() == before
+            assert live.numbers() == before
     assert " mounts[1]" in words
 
 
 def test_a_program_that_kills_who_enters(live: Live) -> None:
     """It may have the mount or not, but all of the list or nothing of it, and nobody of ours is left."""
     live.box.up()
-    before = live.lines()
+    before = live.numbers()
     script = 'while :; do for p in /proc/[0-9]*; do read -r n < $p/comm; [ "$n" = pyoci-init ] && kill -9 ${p#/proc/}; done; done'
     with contextlib.ExitStack() as stack:
         killer = live.box.popen("--", "sh", "-c", script, stderr=subprocess.DEVNULL)
@@ -496,7 +487,7 @@ def test_a_program_that_kills_who_enters(live: Live) -> None:
             done = live("add", *(named("mine", destination=f"/m{number}") for number in range(5)))
             ends.add(done.returncode)
             if done.returncode:
-                assert live.lines() == before
+                assert live.numbers() == before
             else:
                 live.remove(*(f"/m{number}" for number in range(5)))
     assert ends <= {0, 1}

@@ -21,16 +21,16 @@ from tests.unit.plans import config, facts
 from tests.unit.test_goldens import GOLDENS
 
 LIVE = GOLDENS / "live"
-IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-USER = {"namespaces": [{"type": "mount"}, {"type": "user"}], "uidMappings": IDS, "gidMappings": IDS}
+IDS: Any = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+USER: Any = {"namespaces": [{"type": "mount"}, {"type": "user"}], "uidMappings": IDS, "gidMappings": IDS}
 ALL = sum(CLONE.values()) - CLONE["user"] - CLONE["time"]
 PLAIN, NAMESPACED = Door(ALL, ""), Door(ALL | CLONE["user"], "")
 
-TMPFS = {"destination": "/t", "type": "tmpfs", "source": "mine", "options": ["size=1m", "nosuid"]}
-BIND = {"destination": "/t/b", "type": "bind", "source": "/srv", "options": ["rbind", "ro", "rslave"]}
-RELATIVE = {"destination": "b", "type": "bind", "source": "data", "options": ["bind"]}
-MAPPED = {"destination": "/m", "type": "bind", "source": "/srv", "options": ["bind", "idmap"]}
-PROC = {"destination": "/proc2", "type": "proc", "source": "proc"}
+TMPFS: Any = {"destination": "/t", "type": "tmpfs", "source": "mine", "options": ["size=1m", "nosuid"]}
+BIND: Any = {"destination": "/t/b", "type": "bind", "source": "/srv", "options": ["rbind", "ro", "rslave"]}
+RELATIVE: Any = {"destination": "b", "type": "bind", "source": "data", "options": ["bind"]}
+MAPPED: Any = {"destination": "/m", "type": "bind", "source": "/srv", "options": ["bind", "idmap"]}
+PROC: Any = {"destination": "/proc2", "type": "proc", "source": "proc"}
 
 CASES: dict[str, tuple[list[Any], dict[str, Any], Door]] = {
     "volumes": ([TMPFS, BIND, RELATIVE], {}, PLAIN),
