@@ -182,5 +182,5 @@ def test_a_document_is_what_config_json_has() -> None:
 
 def test_the_rules_of_config_json_hold() -> None:
     with pytest.raises(SpecError, match=r"^f\.json: mounts\[0\]: uidMappings and gidMappings go together$"):
-        check_mounts([{**TMPFS, "uidMappings": IDS}], {}, "f.json")
+        check_mounts([MAPPED | {"uidMappings": IDS}], {}, "f.json")
     check_mounts([MAPPED], USER, "f.json")
