@@ -3,13 +3,13 @@
 The machine's crun, 1.21, has no such verb: what a mount is to be is held against what our own `create` makes of it.
 
 Seen red:
-    a magic link               links of procfs followed (no RESOLVE_NO_MAGICLINKS): a directory made in the source
+    a magic link               the walk not confined (neither RESOLVE_IN_ROOT nor RESOLVE_NO_MAGICLINKS): it was followed
     no link at the end         FindMount without O_NOFOLLOW: what the link leads to was unmounted
     all or none                take_away() left out: what was added before stayed
-    … while names change       what was added taken away by its name: after 3 tries one stayed
-    a proc of its own          filesystems made before the namespaces are entered: the host's processes were seen
-    a paused container         entered with its cgroup: no answer for 60 s
-    a race for names           the walk not confined (no RESOLVE_IN_ROOT, absolute paths): it failed with what is outside
+    … while names change       what was added taken away by its name: another mount went in its place
+    a proc of its own          filesystems made before the namespaces are entered: it showed the host's processes
+    a paused container         entered with its cgroup: no answer for 20 s
+    the root                   its name not looked at: it was unmounted
 """
 
 from __future__ import annotations
