@@ -6,11 +6,11 @@ import _signal
 import posix
 from select import POLLIN, poll
 
-from .relay import Relay, resize
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .relay import Relay
 
 # not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
 IGNORED = (_signal.SIGPIPE, _signal.SIGTTIN, _signal.SIGTTOU)
@@ -29,7 +29,7 @@ class Foreground:
             become_subreaper()
         self._caught = catch_signals()
         # last of all: whatever fails, our terminal is as it was
-        self.relay = Relay(master) if master >= 0 else None
+        self.relay = relayed(master) if master >= 0 else None
 
     def wait(self) -> int:
         """Wait for the container's end and return its exit status, 128 + n when signal n ended it."""
@@ -60,7 +60,7 @@ class Foreground:
             if number == _signal.SIGCHLD:
                 self._reap()
             elif number == _signal.SIGWINCH and self.relay:
-                resize(self.relay.master)
+                self.relay.resize()
             elif self.status is None:
                 if number == _signal.SIGCONT and self.relay:
                     self.relay.resume()
@@ -82,6 +82,13 @@ class Foreground:
             if pid == self.pid:
                 ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
                 self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)
+
+
+def relayed(master: int) -> Relay:
+    """Return a relay between our terminal and that of the container."""
+    from .relay import Relay  # 10 kB of code for terminals only
+
+    return Relay(master)
 
 
 def catch_signals() -> int:

@@ -41,6 +41,10 @@ class Relay:
         resize(master)
         self.resume()
 
+    def resize(self) -> None:
+        """Give the container's terminal the size of ours."""
+        resize(self.master)
+
     def _own(self, fd: int, mode: int) -> int:
         """Return a descriptor of the same that never makes us wait. Others have `fd` open too, our shell for one."""
         if posix.fstat(fd).st_mode & 0o170000 in UNBUFFERED:

@@ -8,12 +8,15 @@ import sys
 import termios
 
 from pyoci_systemd.container.foreground import Foreground
+from pyoci_systemd.container.relay import resize
 
 
 def main(arguments: list[str]) -> int:
     """Run the program; without a terminal when the first argument is `-`. Returns its exit status."""
     alone = arguments[0] == "-"
     master, terminal = (-1, -1) if alone else os.openpty()
+    if not alone:
+        resize(master)  # as create and exec do, before the program runs
     pid = os.fork()
     if not pid:
         os.setsid()
