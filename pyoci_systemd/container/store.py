@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATE, CONFIG, START = "state.json", "config.json", "start"
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
+STICKY, ELOOP = 0o1000, 40
 
 
 class Known(Record):
@@ -243,18 +244,52 @@ def exists(path: str) -> bool:
 def make_root(root: str) -> None:
     """Make the state root, ours alone. A directory of someone else is refused (CVE-2019-12439). Raises Error."""
     try:
-        try:
-            posix.mkdir(root, 0o700)
-        except FileExistsError:
-            pass
-        except FileNotFoundError:
-            make_root(root.rpartition("/")[0])
-            posix.mkdir(root, 0o700)
-        found = posix.stat(root)
+        theirs = moved_by_others(root if root[0] == "/" else f"{posix.getcwd()}/{root}")
+        if not theirs:
+            try:
+                posix.mkdir(root, 0o700)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                make_root(root.rpartition("/")[0])
+                posix.mkdir(root, 0o700)
+        if not theirs and posix.stat(root).st_uid in (0, posix.geteuid()):
+            return
     except OSError as error:
         raise because(f"cannot make the state root `{root}`", error) from None
-    if found.st_uid not in (0, posix.geteuid()) or found.st_mode & 0o022 and not found.st_mode & 0o1000:
-        raise Error(f"the state root `{root}` can be written by others")
+    way = f", by way of `{theirs}`" if theirs not in ("", root) else ""
+    raise Error(f"the state root `{root}` can be written by others{way}")
+
+
+def moved_by_others(path: str) -> str:
+    """Return what leads to `path` and belongs to others, who could put something else in its place; "" for nothing.
+
+    From the top, so that what has been looked at stays; a link is as good as where it is and where it leads. Raises
+    OSError.
+    """
+    trusted = (0, posix.geteuid(), posix.stat("/").st_uid)  # in a user namespace root may have no id
+    place, rest, links = "", path.split("/"), 0
+    while rest:
+        name = rest.pop(0)
+        if name in ("", "."):
+            continue
+        place = place.rpartition("/")[0] if name == ".." else f"{place}/{name}"
+        try:
+            found = posix.lstat(place or "/")
+        except FileNotFoundError:
+            return ""  # to be made by us, where nobody else can
+        if found.st_uid not in trusted:
+            return place
+        if found.st_mode & 0o170000 == 0o120000:
+            links += 1
+            if links > 40:
+                raise OSError(ELOOP, "")
+            target = posix.readlink(place)
+            place = "" if target[0] == "/" else place.rpartition("/")[0]
+            rest = target.split("/") + rest
+        elif found.st_mode & 0o022 and not found.st_mode & STICKY:
+            return place
+    return ""
 
 
 def ids(root: str) -> list[str]:

@@ -14,16 +14,20 @@ import pathlib
 import signal
 import socket
 import struct
+import unittest.mock
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
-from pyoci_systemd.container import probe
+from pyoci_systemd.container import idmaps, probe
+from pyoci_systemd.init import dialogue
+from pyoci_systemd.init.copyup import OWNER, copy_up
+from pyoci_systemd.init.dialogue import COPY_UP
 from pyoci_systemd.init.wire import encode
 from pyoci_systemd.plan import plan as planning
 from pyoci_systemd.plan.facts import Request
-from pyoci_systemd.plan.words import STATE_GATE
+from pyoci_systemd.plan.words import MAPPED_GATE, STATE_GATE
 from pyoci_systemd.spec.load import load
 from tests.integration.conftest import Bundle
 from tests.unit.player import CONSOLE, ERROR, GATE, PID, Player, Reply, reap
@@ -51,8 +55,9 @@ class Mounted(NamedTuple):
 class Waiting:
     """A container at its last gate, or what became of it instead."""
 
-    def __init__(self, player: Player) -> None:
+    def __init__(self, player: Player, uid_map: str = "", gid_map: str = "") -> None:
         self.player = player
+        self.maps = uid_map, gid_map
         self.pid = 0
         self.error = 0
         self.failed = -1
@@ -68,10 +73,21 @@ class Waiting:
         return result
 
     def receive(self) -> Reply | None:
-        data, control, _, _ = self.player.channel.recvmsg(24, socket.CMSG_SPACE(4))
-        if control:
-            self.master = array.array("i", control[0][2])[0]
-        return Reply(*struct.unpack("=IIixxxxq", data)) if data else None
+        data, control, _, _ = self.player.channel.recvmsg(24, socket.CMSG_SPACE(8))
+        sent = array.array("i", control[0][2]) if control else array.array("i")
+        reply = Reply(*struct.unpack("=IIixxxxq", data)) if data else None
+        if reply and reply.kind == COPY_UP:
+            covered, tree = sent
+            try:
+                copy_up(covered, tree, bool(reply.value & OWNER))
+            except OSError as error:
+                self.failed, self.error = reply.index, error.errno or 0
+            finally:
+                os.close(covered)
+                os.close(tree)
+        elif sent:
+            [self.master] = sent
+        return reply
 
     def arrive(self) -> None:
         """Take it to its last gate."""
@@ -84,8 +100,10 @@ class Waiting:
             elif reply.kind == GATE and reply.value == STATE_GATE:
                 at_the_gate = True
             else:
-                assert reply.kind in (GATE, CONSOLE)
-                if reply.kind == GATE:
+                assert reply.kind in (GATE, CONSOLE, COPY_UP)
+                if reply.kind == GATE and reply.value == MAPPED_GATE:
+                    idmaps.write(self.player.process.pid, *self.maps)
+                if reply.kind != CONSOLE:
                     self.player.let_through()
 
     def run(self) -> str:
@@ -97,18 +115,27 @@ class Waiting:
 class Stage:
     """A bundle's plan, made once."""
 
-    def __init__(self, bundle: Bundle, runtime: str) -> None:
+    def __init__(self, bundle: Bundle, runtime: str, **facts: object) -> None:
+        """Make the plan; `facts` are what is to be believed of the machine."""
         self.init = init_of(runtime)
         request = Request(id="played", bundle=str(bundle.path), manager="disabled", wait_for_start=False)
         config = load(json.dumps(bundle.config).encode())
-        self.ops = planning.make(config, probe.facts(config), request).ops
-        self.message = encode(self.ops)
+        known = probe.facts(config, str(bundle.path))
+        for name, value in facts.items():
+            setattr(known, name, value)
+        self.plan = planning.make(config, known, request)
+        self.message = encode(self.plan.ops)
 
     @contextlib.contextmanager
     def play(self) -> Iterator[Waiting]:
         """Perform the ops. Nothing of the container is left afterwards."""
+        with unittest.mock.patch.object(dialogue, "PROGRAM", str(self.init)):
+            given = idmaps.namespaces(self.plan.mappings)
         # `env`: the player makes nobody of who is root, unless there is a command to run it by
-        waiting = Waiting(Player(self.message, wrap=("/usr/bin/env",), program=self.init))
+        player = Player(self.message, wrap=("/usr/bin/env",), program=self.init, given=given)
+        for fd in given:
+            os.close(fd)
+        waiting = Waiting(player, self.plan.uid_map, self.plan.gid_map)
         try:
             waiting.arrive()
             yield waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import pathlib
@@ -10,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
 
 from tests.integration.conftest import Bundle
@@ -19,21 +18,27 @@ SOAK = os.environ.get("SOAK") == "1"
 INTERPRETER = pathlib.Path("/usr/bin/python3")
 PROOF = "the container's own"
 
-AT_FDCWD, RENAME_EXCHANGE = -100, 2
-libc = ctypes.CDLL(None, use_errno=True)
-libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-
 
 def tries(normally: int) -> Iterator[int]:
-    """Count the tries: 10,000 under `make soak`, where a line says how far it has come."""
-    if not SOAK:
-        yield from range(normally)
-        return
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].removesuffix(" (call)")
-    for number in range(10_000):
-        if number % 500 == 0:
-            print(f"{test}: {number}", file=sys.__stderr__, flush=True)
-        yield number
+    """Count the tries: under `make soak` as many as it asks for, and it is said how far the race has come.
+
+    At the end of the race, or when a try hits, it is said how many there were.
+    """
+    wanted = int(os.environ.get("TRIES") or (10_000 if SOAK else normally))
+    race = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].removesuffix(" (call)")
+    began, number, ended = time.monotonic(), 0, "HIT at"
+
+    def say(text: str) -> None:
+        print(text, file=sys.__stderr__ if SOAK else sys.stderr, flush=True)
+
+    try:
+        for number in range(1, wanted + 1):
+            if SOAK and number % 2000 == 0 and number < wanted:
+                say(f"{race}: {number} …")
+            yield number
+        ended = "over after"
+    finally:
+        say(f"{race}: {ended} {number} tries, {time.monotonic() - began:.1f} s")
 
 
 class Outside:
@@ -58,30 +63,43 @@ class Outside:
         assert list(self.contents()) == self.before
 
 
+# Exchanges names until it is told to stop; says how often. An even number of times: then all is where it was.
+SWAPS = """
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+names = [os.fsencode(name) for name in sys.argv[1:]]
+pairs = [(-100, one, -100, other, 2) for one, other in zip(names[::2], names[1::2])]  # AT_FDCWD, RENAME_EXCHANGE
+swaps, over = 0, []
+signal.signal(signal.SIGTERM, lambda *_: over.append(True))
+print("ready", flush=True)
+while not over:
+    for _ in range(50):
+        for pair in pairs:
+            if libc.renameat2(*pair):
+                sys.exit(f"{pair}: {os.strerror(ctypes.get_errno())}")
+    swaps += 50
+print(swaps)
+"""
+
+
 class Swapper:
-    """While it is entered, the two names of each pair change places as fast as that goes."""
+    """While it is entered, a process lets the two names of each pair change places as fast as that goes."""
 
     def __init__(self, *pairs: tuple[pathlib.Path, pathlib.Path]) -> None:
-        self.calls = [(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) for one, other in pairs]
-        self.swaps = 0
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.work)
-
-    def work(self) -> None:
-        while not self.stop.is_set():
-            for _ in range(50):
-                if any(libc.renameat2(*names) for names in self.calls):
-                    return
-            self.swaps += 50
+        self.command = [sys.executable, "-ISc", SWAPS, *(str(name) for pair in pairs for name in pair)]
 
     def __enter__(self) -> Swapper:
-        self.thread.start()
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-        assert self.swaps, os.strerror(ctypes.get_errno())
+        self.process.terminate()
+        swaps, complaint = self.process.communicate(timeout=10)
+        assert not complaint, complaint
+        assert int(swaps) >= 50
 
 
 def lean(bundle: Bundle) -> Bundle:

@@ -16,90 +16,31 @@ Seen red:
 from __future__ import annotations
 
 import collections
+import contextlib
+import errno
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.attack_play import Mounted, Stage, Waiting
-from tests.integration.attack_scene import PROOF, Outside, Swapper, lean, replace, tries
+from tests.integration.attack_play import Waiting
+from tests.integration.attack_race import is_a_terminal, mount, of_type, outside, pair, race, scene
+from tests.integration.attack_scene import PROOF, Outside, replace
 from tests.integration.conftest import Bundle
+from tests.integration.program_scene import in_user_namespace
 
-HOSTS = "the host's own"
-
-
-@pytest.fixture
-def outside(tmp_path: pathlib.Path, bundle: Bundle) -> Outside:
-    """Return a directory of the host's; the same names exist in the root filesystem, so a link there leads somewhere."""
-    result = Outside(tmp_path / "outside")
-    mirror = bundle.rootfs / str(result.path)[1:]
-    (mirror / "directory/inner").mkdir(parents=True)
-    (mirror / "file").write_text(PROOF)
-    return result
-
-
-@pytest.fixture
-def scene(bundle: Bundle) -> Bundle:
-    """Return a bundle with few mounts."""
-    lean(bundle)
-    bundle.config["mounts"] = [entry for entry in bundle.config["mounts"] if entry["destination"] == "/proc"]
-    bundle.config["linux"] |= {"maskedPaths": [], "readonlyPaths": []}
-    return bundle
-
-
-class Race:
-    """Plays a bundle again and again while names change places, and counts how the plays ended."""
-
-    def __init__(self, runtime: str, bundle: Bundle, outside: Outside) -> None:
-        self.stage = Stage(bundle, runtime)
-        self.outside = outside
-        self.ends: collections.Counter[str] = collections.Counter()
-
-    def run(
-        self,
-        *pairs: tuple[pathlib.Path, pathlib.Path],
-        check: Callable[[Waiting], None] | None = None,
-        times: int = 200,
-    ) -> None:
-        with Swapper(*pairs):
-            for _ in tries(times):
-                with self.stage.play() as waiting:
-                    self.ends[os.strerror(waiting.error) if waiting.error else "made"] += 1
-                    if not waiting.error and check:
-                        check(waiting)
-                self.outside.assert_untouched()
-        assert self.ends["made"] > 5, self.ends
-
-
-@pytest.fixture
-def race(runtime: str, scene: Bundle, outside: Outside) -> Callable[..., None]:
-    def run(*pairs: tuple[pathlib.Path, pathlib.Path], **how: Any) -> None:
-        Race(runtime, scene.write(), outside).run(*pairs, **how)
-
-    return run
-
-
-def mount(bundle: Bundle, target: str, kind: str = "tmpfs", source: object = "tmpfs", *options: str) -> None:
-    entry = {"destination": target, "type": kind, "source": str(source), "options": [*options]}
-    bundle.config["mounts"].append(entry)
-
-
-def of_type(waiting: Waiting, kind: str) -> list[Mounted]:
-    return [found for found in waiting.mounts() if found.type == kind]
-
-
-def pair(scene: Bundle, outside: Outside, leads_to: str = "directory") -> tuple[pathlib.Path, pathlib.Path]:
-    """Return a directory of the root filesystem, and a link beside it that leads outside."""
-    (scene.rootfs / "a/inner").mkdir(parents=True)
-    return scene.rootfs / "a", replace(scene.rootfs / "link", outside.path / leads_to)
+__all__ = ["outside", "race", "scene"]  # fixtures
+pytestmark = pytest.mark.race
+Race = Callable[..., None]
 
 
 # -- /proc and /sys
 
 
-def test_what_hides_proc_stands_on_proc(race: Callable[..., None], scene: Bundle) -> None:
+def test_what_hides_proc_stands_on_proc(race: Race, scene: Bundle) -> None:
     scene.config["linux"] |= {"maskedPaths": ["/proc/kallsyms", "/proc/keys"], "readonlyPaths": ["/proc/sys"]}
     (scene.rootfs / "fake/sys").mkdir(parents=True)
     (scene.rootfs / "fake/kallsyms").touch()
@@ -112,7 +53,7 @@ def test_what_hides_proc_stands_on_proc(race: Callable[..., None], scene: Bundle
     race((scene.rootfs / "proc", scene.rootfs / "fake"), check=check)
 
 
-def test_proc_and_sys_are_not_mounted_through_a_link(race: Callable[..., None], scene: Bundle) -> None:
+def test_proc_and_sys_are_not_mounted_through_a_link(race: Race, scene: Bundle) -> None:
     (scene.rootfs / "fake").mkdir()
     mount(scene, "/sys", "sysfs", "sysfs", "ro")
     pairs = [(scene.rootfs / name, replace(scene.rootfs / f"{name}-link", "fake")) for name in ("proc", "sys")]
@@ -128,7 +69,7 @@ def test_proc_and_sys_are_not_mounted_through_a_link(race: Callable[..., None], 
 # -- places for mounts
 
 
-def test_places_for_mounts(race: Callable[..., None], scene: Bundle, outside: Outside, tmp_path: pathlib.Path) -> None:
+def test_places_for_mounts(race: Race, scene: Bundle, outside: Outside, tmp_path: pathlib.Path) -> None:
     (tmp_path / "source").write_text("bound")
     for name in ("inner", "new", "new/newer"):
         mount(scene, f"/a/{name}")
@@ -143,9 +84,7 @@ def test_places_for_mounts(race: Callable[..., None], scene: Bundle, outside: Ou
     race(pair(scene, outside), check=check)
 
 
-def test_a_file_to_bind_over(
-    race: Callable[..., None], scene: Bundle, outside: Outside, tmp_path: pathlib.Path
-) -> None:
+def test_a_file_to_bind_over(race: Race, scene: Bundle, outside: Outside, tmp_path: pathlib.Path) -> None:
     (tmp_path / "source").write_text("bound")
     (scene.rootfs / "file").write_text(PROOF)
     mount(scene, "/file", "bind", tmp_path / "source", "bind")
@@ -156,9 +95,7 @@ def test_a_file_to_bind_over(
     race((scene.rootfs / "file", replace(scene.rootfs / "link", outside.path / "file")), check=check)
 
 
-def test_a_source_that_is_not_followed(
-    race: Callable[..., None], scene: Bundle, outside: Outside, tmp_path: pathlib.Path
-) -> None:
+def test_a_source_that_is_not_followed(race: Race, scene: Bundle, outside: Outside, tmp_path: pathlib.Path) -> None:
     source = tmp_path / "bundle/source"
     source.write_text("bound")
     (scene.rootfs / "target").touch()
@@ -176,7 +113,7 @@ def test_a_source_that_is_not_followed(
 # -- masked and read-only paths
 
 
-def test_masked_and_read_only_paths(race: Callable[..., None], scene: Bundle, outside: Outside) -> None:
+def test_masked_and_read_only_paths(race: Race, scene: Bundle, outside: Outside) -> None:
     directory, link = pair(scene, outside)
     mirror = scene.rootfs / str(outside.path)[1:] / "directory"
     for place in (directory, mirror):
@@ -197,7 +134,7 @@ def test_masked_and_read_only_paths(race: Callable[..., None], scene: Bundle, ou
 
 
 @pytest.mark.parametrize("mounted", [True, False], ids=["with a mount", "without a mount"])
-def test_dev(race: Callable[..., None], scene: Bundle, outside: Outside, mounted: bool) -> None:
+def test_dev(race: Race, scene: Bundle, outside: Outside, mounted: bool) -> None:
     if mounted:
         mount(scene, "/dev")
     scene.config["linux"]["devices"] = [
@@ -208,7 +145,7 @@ def test_dev(race: Callable[..., None], scene: Bundle, outside: Outside, mounted
 
 
 @pytest.mark.parametrize("other", ["link", "file"])
-def test_a_device(race: Callable[..., None], scene: Bundle, outside: Outside, other: str) -> None:
+def test_a_device(race: Race, scene: Bundle, outside: Outside, other: str) -> None:
     """What stands where a device was made, or is thought to be, is not given away."""
     scene.config["linux"]["devices"] = [{"path": "/dev/mine", "type": "p", "uid": 1000, "gid": 1000}]
     os.mkfifo(scene.rootfs / "dev/mine")
@@ -233,13 +170,7 @@ def terminal(scene: Bundle) -> Iterator[Bundle]:
     yield scene
 
 
-def is_a_terminal(waiting: Waiting) -> None:
-    assert os.major(os.fstat(waiting.master).st_rdev) == 5
-    for number in range(3):
-        assert os.major(os.stat(f"/proc/{waiting.pid}/fd/{number}").st_rdev) in range(136, 144)
-
-
-def test_dev_pts(race: Callable[..., None], terminal: Bundle, outside: Outside) -> None:
+def test_dev_pts(race: Race, terminal: Bundle, outside: Outside) -> None:
     def check(waiting: Waiting) -> None:
         is_a_terminal(waiting)
         assert len([found for found in of_type(waiting, "devpts") if found.root == "/"]) == 1
@@ -248,7 +179,7 @@ def test_dev_pts(race: Callable[..., None], terminal: Bundle, outside: Outside) 
 
 
 @pytest.mark.parametrize("leads_to", ["file", "directory/new"])
-def test_dev_console(race: Callable[..., None], terminal: Bundle, outside: Outside, leads_to: str) -> None:
+def test_dev_console(race: Race, terminal: Bundle, outside: Outside, leads_to: str) -> None:
     (terminal.rootfs / "dev/console").touch()
 
     def check(waiting: Waiting) -> None:
@@ -261,15 +192,92 @@ def test_dev_console(race: Callable[..., None], terminal: Bundle, outside: Outsi
 # -- the working directory
 
 
-@pytest.mark.parametrize("number", range(3, 9))
-def test_the_working_directory(race: Callable[..., None], scene: Bundle, number: int) -> None:
-    own = scene.rootfs / "a" / str(number)
-    own.mkdir(parents=True)
-    scene.config["process"]["cwd"] = f"/a/{number}"
-    wanted = own.stat()
+def test_the_working_directory(race: Race, scene: Bundle) -> None:
+    """A descriptor that the init may have open is no working directory."""
+    own = [scene.rootfs / f"a/{number}" for number in range(3, 9)]
+    for path in own:
+        path.mkdir(parents=True)
+    inside = {(found.st_dev, found.st_ino) for found in (path.stat() for path in own)}
 
     def check(waiting: Waiting) -> None:
         found = os.stat(f"/proc/{waiting.pid}/cwd")
-        assert (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+        assert (found.st_dev, found.st_ino) in inside
 
-    race((scene.rootfs / "a", replace(scene.rootfs / "link", "/proc/self/fd")), check=check, times=40)
+    link = replace(scene.rootfs / "link", "/proc/self/fd")
+    race((scene.rootfs / "a", link), cwds=[f"/a/{path.name}" for path in own], check=check)
+
+
+# -- what is written below /proc
+
+# What the config asks for, what is believed of the machine, and how it ends on one that has neither module.
+WRITES: dict[str, tuple[str, dict[str, Any], dict[str, object], int]] = {
+    "a kernel parameter": ("linux", {"sysctl": {"net.ipv4.ip_forward": "1"}}, {}, 0),
+    "a label": ("process", {"selinuxLabel": "system_u:system_r:container_t:s0"}, {"selinux": True}, errno.EINVAL),
+    "a profile": ("process", {"apparmorProfile": "docker-default"}, {"apparmor": "unconfined"}, errno.ENOENT),
+}
+WRITTEN = ("sys/net/ipv4/ip_forward", "self/attr/exec", "self/attr/keycreate", "self/attr/apparmor/exec")
+
+
+@pytest.mark.parametrize(("section", "asked", "facts", "expected"), WRITES.values(), ids=WRITES)
+def test_nothing_is_written_to_a_false_proc(
+    race: Race, scene: Bundle, section: str, asked: dict[str, Any], facts: dict[str, object], expected: int
+) -> None:
+    scene.config[section] |= asked
+    with contextlib.ExitStack() as stack:
+        false = []
+        for path in (scene.rootfs / "false" / name for name in WRITTEN):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            false.append(stack.enter_context(path.open("w")))  # its name will not be the same
+
+        def after() -> None:
+            assert [file.name for file in false if os.fstat(file.fileno()).st_size] == []
+
+        race((scene.rootfs / "proc", scene.rootfs / "false"), facts=facts, after=after, expected=expected)
+
+
+# -- whose files they are
+
+
+@pytest.mark.parametrize("space", ["the host's ids", "ids of its own"])
+def test_a_source_whose_ids_are_mapped(
+    race: Race, scene: Bundle, outside: Outside, tmp_path: pathlib.Path, space: str
+) -> None:
+    """No view of it without the mapping, whichever of two directories it is and wherever it lands."""
+    names = scene.path / "source", scene.path / "other"
+    for path in names:
+        path.mkdir()
+        os.chown(path, 5, 5)
+    mount(scene, "/a/inner", "bind", names[0], "bind", "idmap=uids=5-100007-1;gids=5-100007-1")
+    swapped = pair(scene, outside)
+    if space == "ids of its own":
+        in_user_namespace(scene)
+        for path in (scene.rootfs, *scene.rootfs.rglob("*")):
+            os.chown(path, 100_000, 100_000, follow_symlinks=False)
+
+    def check(waiting: Waiting) -> None:
+        [found] = [entry for entry in waiting.mounts() if entry.root.endswith(("/source", "/other"))]
+        assert "idmapped" in found.options
+
+    race(swapped, names, check=check)
+
+
+# -- the root filesystem itself
+
+
+def test_the_root_filesystem(race: Race, scene: Bundle, outside: Outside) -> None:
+    """All that is made stands in one of the two, and the container is in that one."""
+    other = scene.path / "other"
+    shutil.copytree(scene.rootfs, other, symlinks=True)
+    for path in (scene.rootfs, other):
+        (path / "a/inner").mkdir(parents=True)
+        (path / "secret").write_text(PROOF)
+    mount(scene, "/a/inner")
+    scene.config["linux"] |= {"maskedPaths": ["/secret"], "readonlyPaths": ["/a"]}
+
+    def check(waiting: Waiting) -> None:
+        [root] = [entry for entry in waiting.mounts() if entry.place == "/"]
+        on_it = {entry.place for entry in waiting.mounts() if entry.parent == root.number}
+        assert {"/proc", "/a", "/secret"} <= on_it
+        assert (pathlib.Path(f"/proc/{waiting.pid}/root/secret")).stat().st_rdev == os.makedev(1, 3)
+
+    race((scene.rootfs, other), check=check)

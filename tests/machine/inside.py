@@ -49,8 +49,10 @@ def install(machine: Machine) -> None:
 def in_checkout(machine: Machine, *command: str) -> int:
     """Run `command` in /src, told where it is and which runtime it is about."""
     soak = {"SOAK": "1"} if os.environ.get("SOAK") == "1" else {}
+    tries = {"TRIES": os.environ["TRIES"]} if os.environ.get("TRIES") else {}
     told = {
         **soak,
+        **tries,
         "PYOCI_MACHINE": "1",
         "RUNTIME": os.environ.get("RUNTIME") or "/usr/bin/pyoci",
         "PYTHONDONTWRITEBYTECODE": "1",

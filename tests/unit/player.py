@@ -73,7 +73,7 @@ class Player:
     """A running init.
 
     `wrap` is a command to run it by, `preserve` its second argument, `inherit` what it inherits besides the channel,
-    `start` the socket that is sent with the message.
+    `start` the socket that is sent with the message, `given` the descriptors that are sent after it.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Player:
         wrap: Sequence[str] = (),
         preserve: int = 0,
         start: socket.socket | None = None,
+        given: Sequence[int] = (),
         inherit: Sequence[int] = (),
         program: pathlib.Path = INIT,
     ) -> None:
@@ -109,11 +110,11 @@ class Player:
             os.close(image)
             theirs.close()
         with contextlib.suppress(BrokenPipeError):  # it has its reasons, and says them
-            self.send(message, start)
+            self.send(message, [*([start.fileno()] if start else []), *given])
 
-    def send(self, message: bytes, start: socket.socket | None = None) -> None:
-        """Send a message, the head with the start socket as the runtime does."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [start.fileno()]))] if start else []
+    def send(self, message: bytes, given: Sequence[int] = ()) -> None:
+        """Send a message, the head with the descriptors as the runtime does."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", given))] if given else []
         if message:
             self.channel.sendmsg([message[:8]], rights)
             self.channel.sendall(message[8:])

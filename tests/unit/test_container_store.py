@@ -112,6 +112,43 @@ def test_state_root_of_someone_else(mode: int, root: str) -> None:
         Container(root, "c1").claim()
 
 
+WAYS = {
+    "above": ("evil/root", "evil"),
+    "far above": ("evil/new/root", "evil"),
+    "by a link of ours": ("link/root", "evil"),
+    "by a link of theirs": ("sticky/link/root", "sticky/link"),
+    "by links of both": ("both", "evil"),
+    "by a step up": ("own/../evil/root", "evil"),
+    "round in a circle": ("circle/root", ""),
+    "sticky": ("sticky/root", ""),
+    "new": ("own/new/root", ""),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+@pytest.mark.parametrize(("path", "theirs"), WAYS.values(), ids=WAYS)
+def test_way_to_the_state_root(path: str, theirs: str, tmp_path: pathlib.Path) -> None:
+    """Who may rename a directory on the way could have our files written elsewhere."""
+    for name in ("evil", "own", "sticky"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sticky").chmod(0o1777)
+    (tmp_path / "link").symlink_to("evil")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "sticky/link").symlink_to(tmp_path / "own")
+    os.chown(tmp_path / "sticky/link", 65534, 65534, follow_symlinks=False)
+    (tmp_path / "evil/back").symlink_to("../own")
+    (tmp_path / "both").symlink_to("evil/back")
+    os.chown(tmp_path / "evil", 65534, 65534)
+    root = f"{tmp_path}/{path}"
+    if theirs or path.startswith("circle"):
+        with pytest.raises(Error) as caught:
+            Container(root, "c1").claim()
+        assert f"by way of `{tmp_path}/{theirs}`" in caught.value.message or not theirs
+    else:
+        Container(root, "c1").claim()
+    assert sorted(path.name for path in (tmp_path / "evil").iterdir()) == ["back"]
+
+
 def test_state_root_that_is_a_file(root: str) -> None:
     pathlib.Path(root).write_text("")
     with pytest.raises(Error):
