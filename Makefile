@@ -71,6 +71,12 @@ build/pyoci-init: $(INIT_SOURCES) $(HEADERS) build/settings
 build/init-asan: $(INIT_SOURCES) $(HEADERS)
 	gcc $(SANITIZED) -Ibuild -o $@ $(INIT_SOURCES)
 
+# for the attack tests: what an image brings
+build/evil: tests/integration/evil.c
+	@mkdir -p build
+	gcc -std=gnu17 -Os $(WARNINGS) -fPIC -fno-builtin -fno-stack-protector -fvisibility=hidden -nostdlib -shared \
+	    -Wl,-e,start -Wl,-init=loaded -o $@ $<
+
 build/launcher-asan: $(SOURCE)/launcher.c build/settings
 	gcc $(SANITIZED) $(LAUNCHER) -o $@ $<
 
@@ -94,7 +100,7 @@ compile:
 	@chroot $(ROOT) sh -c 'cd $(LIBDIR) && $(PYTHON) -m $(PACKAGE).archive'
 
 # what the test machine gets: the same installation, byte-compiled inside by the machine's own Python
-stage: build
+stage: build build/evil
 	rm -rf build/stage
 	@$(MAKE) --no-print-directory -s install DESTDIR=build/stage PREFIX=/usr PYTHON=/usr/bin/python3 COMPILE=no
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PRIORITIES = {"error": 3, "warning": 4, "debug": 7}  # syslog(3)
 
 NAME = "pyoci"
-LONGEST = 32768  # characters of a message: a journal datagram is limited by the socket's buffer
+LONGEST, END = 10_000, 200  # characters: two paths and some words; the reason stands at the end
 PATIENCE = 1.0  # seconds we wait for a log daemon: a log is never worth a hanging container
 JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
@@ -59,7 +59,8 @@ def open_sink(log: Log) -> Sink:
 
 def one_line(text: str) -> str:
     """Return the text with control characters escaped: ids and paths must not forge lines or drive a terminal."""
-    text = text[:LONGEST]
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - END]} … {text[-END:]}"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else escaped(c) for c in text)

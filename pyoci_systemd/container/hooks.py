@@ -146,7 +146,8 @@ class Run:
             return otherwise
         flags = posix.O_WRONLY | posix.O_CLOEXEC | (posix.O_APPEND | posix.O_CREAT if path else 0)
         try:
-            opened.append(posix.open(path or "/dev/null", flags, 0o700))
+            opened.append(posix.open(path or "/dev/null", flags | posix.O_NONBLOCK, 0o700))  # a FIFO nobody reads
+            posix.set_blocking(opened[-1], True)
         except OSError as error:
             raise because(f"`{path}`", error) from None
         return opened[-1]

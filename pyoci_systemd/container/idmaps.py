@@ -49,4 +49,5 @@ def write(pid: int, uid_map: str, gid_map: str) -> None:
         try:
             kernelfs.write(f"/proc/{pid}/{name}", text)
         except OSError as error:
-            raise because(f"cannot write {text.replace(chr(10), '; ')!r} to {name}", error) from None
+            shown = text.replace("\n", "; ")
+            raise because(f"cannot write `{shown[:200]}{'…' if shown[200:] else ''}` to {name}", error) from None

@@ -33,7 +33,11 @@ def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Map
     """Return the mapping of a mount of the document `name` that asks for one. Raises SpecError."""
     where = f"{name}: mounts[{index}].options"
     if mount.get("uidMappings"):
-        return Mapping(lines(mount["uidMappings"]), lines(mount.get("gidMappings") or ()))
+        where = f"config.json: mounts[{index}]"
+        return Mapping(
+            namespaces.lines(mount["uidMappings"], f"{where}.uidMappings"),
+            namespaces.lines(mount.get("gidMappings") or (), f"{where}.gidMappings"),
+        )
     option = asked(mount) or ""
     text = option.partition("=")[2]
     linux = config.get("linux", {})
@@ -44,7 +48,8 @@ def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Map
             kind, _, ranges = part.partition("=")
             if kind not in own:
                 raise SpecError(f"{where}: `{option}`: `{kind}` is neither uids nor gids")
-            found[kind] = "".join(_line(one, own[kind], f"{where}: `{option}`") for one in ranges.split("#"))
+            made = "".join(_line(one, own[kind], f"{where}: `{option}`") for one in ranges.split("#"))
+            found[kind] = "".join(namespaces.few(made.splitlines(keepends=True), where))
         if len(found) < len(own):
             raise SpecError(f"{where}: `{option}` must say both uids and gids")
         return Mapping(found["uids"], found["gids"])
@@ -53,12 +58,7 @@ def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Map
         return Mapping("", "", path)
     if path is None or not all(own.values()):
         raise SpecError(f"{where}: `{option}` needs mappings, of the mount or of a `user` namespace")
-    return Mapping(lines(own["uids"]), lines(own["gids"]))
-
-
-def lines(entries: Iterable[Entry]) -> str:
-    """Return mappings as the kernel reads them."""
-    return "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in entries)
+    return Mapping(*namespaces.id_maps(config))
 
 
 def _line(text: str, own: Iterable[Entry], where: str) -> str:

@@ -8,11 +8,14 @@ from .words import CLONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.types import Config
+    from collections.abc import Iterable
+
+    from ..spec.types import Config, Mapping
     from .facts import Door
     from .handles import Handles
 
 # What clone(2) makes at once. The cgroup namespace waits for the scope, the user namespace for its mapping.
+MOST_LINES = 340
 AT_CLONE = ("mount", "pid", "network", "ipc", "uts")
 
 
@@ -26,15 +29,26 @@ def is_new(config: Config, kind: str) -> bool:
     return wanted(config).get(kind) == ""
 
 
+def lines(entries: Iterable[Mapping], where: str) -> str:
+    """Return mappings as the kernel reads them (user_namespaces(7)). Raises SpecError for more than it takes."""
+    found = [f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in entries]
+    return "".join(few(found, where))
+
+
+def few(mapped: list[str], where: str) -> list[str]:
+    """Return the lines of a map. Raises SpecError for more than the kernel takes (CVE-2021-43784)."""
+    if len(mapped) > MOST_LINES:
+        raise SpecError(f"{where}: {len(mapped)} ranges, and the kernel takes {MOST_LINES}")
+    return mapped
+
+
 def id_maps(config: Config) -> tuple[str, str]:
-    """Return what is written to uid_map and gid_map (user_namespaces(7)), empty when nothing is asked."""
+    """Return what is written to uid_map and gid_map, empty when nothing is asked. Raises SpecError."""
     linux = config.get("linux", {})
-
-    def lines(mappings: object) -> str:
-        entries = mappings or ()
-        return "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in entries)  # type: ignore[attr-defined]
-
-    return lines(linux.get("uidMappings")), lines(linux.get("gidMappings"))
+    return (
+        lines(linux.get("uidMappings") or (), "config.json: linux.uidMappings"),
+        lines(linux.get("gidMappings") or (), "config.json: linux.gidMappings"),
+    )
 
 
 def plan(config: Config, handles: Handles) -> list[ops.Op]:

@@ -412,7 +412,9 @@ ASKED = (
     Asked("no mount namespace", lambda b: b.config["linux"].update(namespaces=[{"type": "uts"}]), "mount namespace"),
     Asked("user namespace without mappings", namespace("user"), "linux.uidMappings"),
     Asked("mappings that overlap", users([(0, 1000, 10), (5, 5000, 10)]), "uid_map: Invalid argument"),
-    Asked("more than 340 mappings", users([(2 * n, 100000 + n, 1) for n in range(341)]), "uid_map"),
+    Asked(
+        "more than 340 mappings", users([(2 * n, 100000 + n, 1) for n in range(341)]), "linux.uidMappings: 341 ranges"
+    ),
     Asked("root is not mapped", also(reachable, users([(1, 100000, 10)])), "make a user namespace"),
     # this init dies so early that systemd adopts a zombie: nothing must be made in the cgroup where it stood
     Asked("root filesystem out of reach", users([(0, 100000, 10)]), "as the root filesystem: Permission denied"),

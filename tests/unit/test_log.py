@@ -170,6 +170,15 @@ def test_syslog(target: str, container: str, ident: str, inbox: socket.socket) -
     assert re.fullmatch(rf"<27>[A-Z][a-z]{{2}} [ 1-3]\d \d\d:\d\d:\d\d {ident}\[\d+\]: no room", line)
 
 
+def test_the_middle_of_a_long_message_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """The reason stands at the end."""
+    Log().write("error", f"cannot open `{'x' * 70_000}`: File name too long")
+    said = capfd.readouterr().err
+    assert said.startswith("pyoci: cannot open `xxx")
+    assert said.endswith("xxx`: File name too long\n")
+    assert len(said) < 11_000
+
+
 def test_longest_message_fits_a_datagram(inbox: socket.socket) -> None:
     Log("journald:").write("error", "x" * 1_000_000)
     assert b"MESSAGE=xxx" in inbox.recv(1_000_000)
