@@ -107,3 +107,8 @@ def is_a_terminal(waiting: Waiting) -> None:
     assert os.major(os.fstat(waiting.master).st_rdev) == 5
     for number in range(3):
         assert os.major(os.stat(f"/proc/{waiting.pid}/fd/{number}").st_rdev) in range(136, 144)
+
+
+def has_a_console(waiting: Waiting) -> None:
+    is_a_terminal(waiting)
+    assert len([found for found in of_type(waiting, "devpts") if found.root != "/"]) == 1

@@ -2,6 +2,9 @@
 
 Seen red:
     where output goes                     the file of the annotation opened to wait for a FIFO's reader: never an end
+    children of a failed hook             only the hook itself killed: four kinds, three ends
+
+Not yet: what is no program, and how else it behaves; there is no single line in the runtime that could be left out.
 """
 
 from __future__ import annotations

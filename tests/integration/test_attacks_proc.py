@@ -2,6 +2,12 @@
 
 Kernel parameters and labels are written to a procfs of the init's own, whatever stands on /proc. The machine has
 neither SELinux nor AppArmor: there a label that goes to the kernel is refused by it, and one that lands in a file is not.
+
+Seen red:
+    a parameter, a label          written by name below /proc: to each false one
+    a label of exec               the same
+    too many mappings             the whole map in the error line, of 70 kB; refused only when there was a namespace already
+    a path of 70 kB               the reason cut off with the end of the line
 """
 
 from __future__ import annotations

@@ -2,6 +2,16 @@
 
 Nothing of the image is loaded, looked up or run before the program itself: the init is static, has read what it needs,
 and opens of the image the passwd file alone.
+
+Seen red:
+    it reaches for what comes in            the init left dumpable: after 1 try. As another user than root that was not
+                                            red (the kernel lets nobody look at who has changed its user), so it is not tried
+    it is not loaded by the init            the init linked to a C library at run time
+    what is opened of the image             the init made to look for nsswitch.conf
+    nothing is typed                        no session of its own; with a terminal of the container's own that was not red:
+                                            then the caller's is not within reach
+
+Never yet: it is loaded by nobody but the program, nothing is installed that gives rights.
 """
 
 from __future__ import annotations
@@ -55,10 +65,8 @@ def found(bundle: Bundle, name: str) -> list[str]:
 
 
 @pytest.mark.race
-@pytest.mark.parametrize("uid", [0, 1000])
-def test_it_reaches_for_what_comes_in(run: Run, evil: Bundle, container_id: str, wait_until: Wait, uid: int) -> None:
+def test_it_reaches_for_what_comes_in(run: Run, evil: Bundle, container_id: str, wait_until: Wait) -> None:
     """It opens, attaches to and takes from whatever is called as the init, as fast as that goes."""
-    evil.config["process"]["user"] = {"uid": uid, "gid": uid}
     run(QUICK, "run", "--detach", "--bundle", evil.args("/evil", "look").path, container_id, check=True)
     wait_until((evil.rootfs / "tmp/ready").exists, "the attacker")
     for _ in tries(200):
@@ -117,21 +125,21 @@ def test_it_is_loaded_by_nobody_but_the_program(
     assert {*links} <= {"/program", "/usr/bin/true", "/usr/bin/sleep", "/usr/bin/coreutils"}
 
 
-@pytest.mark.parametrize("way", [WAYS[name] for name in WAYS if name != "as the linker"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_it_is_not_loaded_by_the_init_as_a_program(
-    run: Run, evil: Bundle, container_id: str, way: Callable[[Bundle], object], verb: str
+    run: Run, linked: Bundle, container_id: str, way: Callable[[Bundle], object], verb: str
 ) -> None:
     """`/proc/self/exe` is a program without libraries (CVE-2019-5736), with every capability to help it."""
-    way(evil)
+    way(linked)
     names = [f"CAP_{name}" for name in ("SYS_PTRACE", "DAC_OVERRIDE", "SYS_ADMIN")]
-    evil.config["process"]["capabilities"] = dict.fromkeys(("bounding", "permitted", "effective"), names)
+    linked.config["process"]["capabilities"] = {key: names for key in ("bounding", "permitted", "effective")}
     if verb == "run":
-        run(QUICK, "run", "--bundle", evil.args("/proc/self/exe").path, container_id)
+        run(QUICK, "run", "--bundle", linked.args("/proc/self/exe").path, container_id)
     else:
-        run(QUICK, "run", "--detach", "--bundle", evil.args("sleep", "1000").path, container_id, check=True)
+        run(QUICK, "run", "--detach", "--bundle", linked.args("sleep", "1000").path, container_id, check=True)
         run("exec", container_id, "/proc/self/exe")
-    assert found(evil, "loaded") == []
+    assert {*found(linked, "loaded")[::2]} <= {"sleep"}
 
 
 # -- what the init opens
