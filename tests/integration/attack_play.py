@@ -14,23 +14,27 @@ import pathlib
 import signal
 import socket
 import struct
+import time
 import unittest.mock
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
 from pyoci_systemd.container import idmaps, probe
+from pyoci_systemd.container.entry import door
 from pyoci_systemd.init import dialogue
 from pyoci_systemd.init.copyup import OWNER, copy_up
 from pyoci_systemd.init.dialogue import COPY_UP
 from pyoci_systemd.init.wire import encode
+from pyoci_systemd.plan import entry
 from pyoci_systemd.plan import plan as planning
 from pyoci_systemd.plan.facts import Request
+from pyoci_systemd.plan.ops import Op
 from pyoci_systemd.plan.words import MAPPED_GATE, STATE_GATE
 from pyoci_systemd.spec.load import load
 from tests.integration.conftest import Bundle
-from tests.unit.player import CONSOLE, ERROR, GATE, PID, Player, Reply, reap
+from tests.unit.player import CONSOLE, ERROR, GATE, PATIENCE, PID, WALL, Player, Reply, reap
 
 
 def init_of(runtime: str) -> pathlib.Path:
@@ -148,3 +152,43 @@ class Stage:
                 with contextlib.suppress(ChildProcessError):
                     reap(waiting.pid)
             waiting.player.end()
+
+
+class Joiner:
+    """Who enters a running container, without the runtime around it."""
+
+    def __init__(self, bundle: Bundle, runtime: str, pid: int, **facts: object) -> None:
+        """`facts` are what is to be believed of the machine."""
+        self.init = init_of(runtime)
+        self.pid = pid
+        self.door = door(pid, "")
+        self.config = load(json.dumps(bundle.config).encode())
+        self.facts = probe.facts(self.config)
+        for name, value in facts.items():
+            setattr(self.facts, name, value)
+
+    def ops(self, *args: str, **asked: object) -> list[Op]:
+        """Return the ops for a program; `asked` are other members of its process."""
+        process: Any = {**self.config["process"], **asked, "args": list(args)}
+        return entry.plan(process, self.config, self.facts, self.door, b"", 0)[0]
+
+    def play(self, ops: list[Op], inherit: Sequence[int] = ()) -> tuple[str, Reply | None]:
+        """Perform them, to the end of the program; return what that wrote, or what has failed."""
+        target = os.pidfd_open(self.pid)
+        player = Player(encode(ops), wrap=("/usr/bin/env",), program=self.init, given=[target], inherit=inherit)
+        os.close(target)
+        failed, pid = None, 0
+        while reply := player.receive():
+            if reply.kind == PID:
+                pid = reply.value
+            elif reply.kind == ERROR:
+                failed = reply
+            else:
+                player.let_through()
+        output = player.end(silent=False).output.decode()
+        deadline = time.monotonic() + PATIENCE
+        # whoever traces the program is told of its end before us
+        while pid and not os.waitpid(pid, os.WNOHANG | WALL)[0]:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return output, failed

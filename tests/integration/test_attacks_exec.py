@@ -21,6 +21,7 @@ were, the init itself and a script were not), traps in passwd (only an uid that 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -33,7 +34,7 @@ import pytest
 
 from pyoci_systemd.init.wire import encode
 from pyoci_systemd.plan import ops
-from tests.integration.attack_play import init_of
+from tests.integration.attack_play import Joiner, init_of
 from tests.integration.attack_scene import (
     Swapper,
     assert_refused,
@@ -276,6 +277,7 @@ def test_traps_in_passwd(run: Run, victim: Bundle, container_id: str, trap: Call
     assert sorted(done.stdout.splitlines()) == ["HOME=/", "PATH=/bin"]
 
 
+@pytest.mark.race
 def test_names_change_places_under_exec(
     run: Run, runtime: str, victim: Bundle, container_id: str, tmp_path: pathlib.Path
 ) -> None:
@@ -292,16 +294,32 @@ def test_names_change_places_under_exec(
     ]
     victim.config["process"]["env"] = ["PATH=/bin"]
     begin(run, victim, container_id)
+    pid = json.loads(run("state", container_id, check=True).stdout)["pid"]
+    joiner = Joiner(victim, runtime, pid)
+    ops = [joiner.ops("program", cwd=f"/a/{number}") for number in range(3, 13)]
     made = 0
-    with Swapper(*pairs):
+    with Swapper(*pairs), contextlib.ExitStack() as stack:
+        leaked = [stack.enter_context(descriptor(tmp_path)) for _ in range(10)]
         for turn in tries(200):
-            where = f"/a/{3 + turn % 10}"
-            command: list[Any] = [runtime, "exec", "--cwd", where, container_id, "program"]
-            words = leaking(*command, source=tmp_path, first=3, last=30)
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
-            if done.stdout:
-                cwd, home, terminal = done.stdout.splitlines()
+            if turn % 50:
+                said, _ = joiner.play(ops[turn % 10], leaked)
+            else:  # with the runtime around it
+                command: list[Any] = [runtime, "exec", "--cwd", f"/a/{3 + turn % 10}", container_id, "program"]
+                words = leaking(*command, source=tmp_path, first=3, last=30)
+                done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+                said = done.stdout
+            if said:
+                cwd, home, terminal = said.splitlines()
                 assert cwd == "/" or cwd.startswith(("/a/", "/link/"))
                 assert home in ("/", "/root")
                 made += 1
     assert made > 5
+
+
+@contextlib.contextmanager
+def descriptor(path: pathlib.Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

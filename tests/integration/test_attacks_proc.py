@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import pathlib
 import subprocess
 from collections.abc import Callable
@@ -22,16 +21,10 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.container import probe
-from pyoci_systemd.container.entry import door
-from pyoci_systemd.init.wire import encode
-from pyoci_systemd.plan import entry as planning
 from pyoci_systemd.plan import ops
-from pyoci_systemd.spec.load import load
-from tests.integration.attack_play import Stage, init_of
+from tests.integration.attack_play import Joiner, Stage
 from tests.integration.attack_scene import assert_refused, lean
 from tests.integration.conftest import Bundle, Run
-from tests.unit.player import ERROR, PID, Player, reap
 
 QUICK = "--cgroup-manager=disabled"
 PARAMETER, VALUE = "net.ipv4.ip_default_ttl", "77"
@@ -153,22 +146,11 @@ def test_a_label_of_exec_goes_to_the_kernel(
     bundle.args("sleep", "1000")
     run(QUICK, "run", "--detach", "--bundle", bundle.path, container_id, check=True)
     pid = json.loads(run("state", container_id, check=True).stdout)["pid"]
-    config = load(json.dumps(bundle.config).encode())
-    known = probe.facts(config)
-    for name, value in facts.items():
-        setattr(known, name, value)
-    process: Any = {**config["process"], **asked}
-    plan, _ = planning.plan(process, config, known, door(pid, ""), b"", 0)
-    target = os.pidfd_open(pid)
-    player = Player(encode(plan), wrap=("/usr/bin/env",), program=init_of(runtime), given=[target])
-    os.close(target)
-    replies = player.replies()
-    for reply in replies:
-        if reply.kind == PID:
-            reap(reply.value)
-    player.end()
-    [failure] = [reply for reply in replies if reply.kind == ERROR]
-    assert (failure.error, type(plan[failure.index]) in (ops.SelinuxLabel, ops.AppArmor)) == (error, True)
+    joiner = Joiner(bundle, runtime, pid, **facts)
+    plan = joiner.ops("true", **asked)
+    _, failed = joiner.play(plan)
+    assert failed
+    assert (failed.error, type(plan[failed.index]) in (ops.SelinuxLabel, ops.AppArmor)) == (error, True)
     false.assert_unwritten()
 
 

@@ -16,6 +16,7 @@ Never yet: it is loaded by nobody but the program, nothing is installed that giv
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -29,6 +30,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.attack_play import Joiner
 from tests.integration.attack_scene import checksums, installed, lean, replace, tries
 from tests.integration.conftest import Bundle, Run
 from tests.integration.program_scene import with_tools
@@ -65,12 +67,19 @@ def found(bundle: Bundle, name: str) -> list[str]:
 
 
 @pytest.mark.race
-def test_it_reaches_for_what_comes_in(run: Run, evil: Bundle, container_id: str, wait_until: Wait) -> None:
+def test_it_reaches_for_what_comes_in(
+    run: Run, runtime: str, evil: Bundle, container_id: str, wait_until: Wait
+) -> None:
     """It opens, attaches to and takes from whatever is called as the init, as fast as that goes."""
     run(QUICK, "run", "--detach", "--bundle", evil.args("/evil", "look").path, container_id, check=True)
     wait_until((evil.rootfs / "tmp/ready").exists, "the attacker")
-    for _ in tries(200):
-        run("exec", container_id, "true", check=True)
+    joiner = Joiner(evil, runtime, json.loads(run("state", container_id, check=True).stdout)["pid"])
+    ops = joiner.ops("true")
+    for number in tries(200):
+        if number % 50:
+            assert joiner.play(ops) == ("", None)
+        else:  # with the runtime around it
+            run("exec", container_id, "true", check=True)
         assert found(evil, "hits") == []
     (evil.rootfs / "tmp/over").touch()
     assert found(evil, "met"), "the attacker met nobody"
@@ -133,7 +142,7 @@ def test_it_is_not_loaded_by_the_init_as_a_program(
     """`/proc/self/exe` is a program without libraries (CVE-2019-5736), with every capability to help it."""
     way(linked)
     names = [f"CAP_{name}" for name in ("SYS_PTRACE", "DAC_OVERRIDE", "SYS_ADMIN")]
-    linked.config["process"]["capabilities"] = {key: names for key in ("bounding", "permitted", "effective")}
+    linked.config["process"]["capabilities"] = dict.fromkeys(("bounding", "permitted", "effective"), names)
     if verb == "run":
         run(QUICK, "run", "--bundle", linked.args("/proc/self/exe").path, container_id)
     else:

@@ -119,6 +119,50 @@ def test_the_console(race: Race, scene: Bundle, volume: pathlib.Path, outside: O
     race((volume / "console", volume / "link"), check=has_a_console)
 
 
+# -- what is copied up
+
+READ = ["sh", "-c", "find /volume/up -type f | xargs cat; find /volume/up -name marker -o -name inner"]
+
+
+@pytest.fixture
+def image(scene: Bundle, volume: pathlib.Path) -> pathlib.Path:
+    """Return a directory of the volume that is going to be copied up."""
+    path = volume / "up"
+    (path / "sub").mkdir(parents=True)
+    (path / "sub/file").write_text(PROOF)
+    mount(scene, "/volume/up", "tmpfs", "tmpfs", "tmpcopyup")
+    scene.args(*READ)
+    return path
+
+
+def has_nothing_of_the_hosts(waiting: Waiting) -> None:
+    said = waiting.run()
+    assert "host" not in said and "marker" not in said and "inner" not in said
+
+
+@pytest.mark.parametrize("other", ["link to a file", "link to a directory", "directory", "fifo"])
+def test_what_is_copied_changes_places(race: Race, image: pathlib.Path, outside: Outside, other: str) -> None:
+    """A file or a link, the inside or nothing."""
+    name = image / "sub/other"
+    if other == "fifo":
+        os.mkfifo(name)
+    elif other == "directory":
+        name.mkdir()
+    else:
+        name.symlink_to(outside.path / ("file" if "file" in other else "directory"))
+    race((image / "sub/file", name), check=has_nothing_of_the_hosts)
+
+
+def test_a_copied_directory_changes_places_with_a_link(race: Race, image: pathlib.Path, outside: Outside) -> None:
+    for number in range(20):
+        (image / f"sub/{number}").mkdir()
+    (image / "link").symlink_to(outside.path / "directory")
+    race((image / "sub", image / "link"), check=has_nothing_of_the_hosts)
+
+
+# -- where the state is
+
+
 @pytest.mark.parametrize("evil", ["above", "behind a link"])
 def test_the_state_root(tmp_path: pathlib.Path, outside: Outside, evil: str) -> None:
     """Whoever can rename what leads to it could have all that we write, and all that we remove, elsewhere."""
