@@ -11,7 +11,7 @@ Seen red:
     a user is a number                               int() of what was given
     nothing is inheritable                           what --cap names made inheritable too
     traps in passwd                                  an uid read by strtoul() alone
-    names change places                              as for the working directory
+    names change places                              as for the working directory: after 99 tries
 
 Some defences were left out together. Of these not all was red: a program that is the init (a link and an interpreter
 were, the init itself and a script were not), traps in passwd (only an uid that is nearly one), a user is a number (not

@@ -9,7 +9,11 @@ Seen red: what was left out, and the try that hit.
     a read-only path           the walk not confined                                                     1
     a read-only path is itself the path resolved once to bind it and once more to make it read-only      2
     the console                the place of the console opened by its name, links followed               2; a new file 1
+    what is copied up          followed where it is a link, and not looked at again after the open       47
+    a directory that is copied the same                                                                  9
     the state root             not asked who can move it; found so                                       17, behind a link 26
+
+Never yet: what is copied up as a link to a directory, a directory or a FIFO. With the same left out these stay green.
 """
 
 from __future__ import annotations
