@@ -9,7 +9,8 @@ from struct import pack
 from .. import log
 from ..errors import Error, quoted
 from ..plan.seccomp import INSTRUCTION, MAX_INSTRUCTIONS, Filter, Rule
-from .store import make_root, write_whole
+from .stateroot import make_root
+from .store import write_whole
 
 NO_SUCH_SYSCALL = -1  # __NR_SCMP_ERROR
 EEXIST, EDOM, ENOSYS = 17, 33, 38

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 STATE, CONFIG, START = "state.json", "config.json", "start"
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
-STICKY, ELOOP = 0o1000, 40
 
 
 class Known(Record):
@@ -86,6 +85,8 @@ class Container:
 
     def claim(self) -> None:
         """Make the directory and lock it: of many that create the same id, one gets it. Raises Error."""
+        from .stateroot import make_root  # for create and run alone
+
         make_root(self.root)
         try:
             posix.mkdir(self.path, 0o700)
@@ -239,57 +240,6 @@ def exists(path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def make_root(root: str) -> None:
-    """Make the state root, ours alone. A directory of someone else is refused (CVE-2019-12439). Raises Error."""
-    try:
-        theirs = moved_by_others(root if root[0] == "/" else f"{posix.getcwd()}/{root}")
-        if not theirs:
-            try:
-                posix.mkdir(root, 0o700)
-            except FileExistsError:
-                pass
-            except FileNotFoundError:
-                make_root(root.rpartition("/")[0])
-                posix.mkdir(root, 0o700)
-        if not theirs and posix.stat(root).st_uid in (0, posix.geteuid()):
-            return
-    except OSError as error:
-        raise because(f"cannot make the state root `{root}`", error) from None
-    way = f", by way of `{theirs}`" if theirs not in ("", root) else ""
-    raise Error(f"the state root `{root}` can be written by others{way}")
-
-
-def moved_by_others(path: str) -> str:
-    """Return what leads to `path` and belongs to others, who could put something else in its place; "" for nothing.
-
-    From the top, so that what has been looked at stays; a link is as good as where it is and where it leads. Raises
-    OSError.
-    """
-    trusted = (0, posix.geteuid(), posix.stat("/").st_uid)  # in a user namespace root may have no id
-    place, rest, links = "", path.split("/"), 0
-    while rest:
-        name = rest.pop(0)
-        if name in ("", "."):
-            continue
-        place = place.rpartition("/")[0] if name == ".." else f"{place}/{name}"
-        try:
-            found = posix.lstat(place or "/")
-        except FileNotFoundError:
-            return ""  # to be made by us, where nobody else can
-        if found.st_uid not in trusted:
-            return place
-        if found.st_mode & 0o170000 == 0o120000:
-            links += 1
-            if links > 40:
-                raise OSError(ELOOP, "")
-            target = posix.readlink(place)
-            place = "" if target[0] == "/" else place.rpartition("/")[0]
-            rest = target.split("/") + rest
-        elif found.st_mode & 0o022 and not found.st_mode & STICKY:
-            return place
-    return ""
 
 
 def ids(root: str) -> list[str]:

@@ -33,7 +33,7 @@ def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Map
     """Return the mapping of a mount of the document `name` that asks for one. Raises SpecError."""
     where = f"{name}: mounts[{index}].options"
     if mount.get("uidMappings"):
-        where = f"config.json: mounts[{index}]"
+        where = f"{name}: mounts[{index}]"
         return Mapping(
             namespaces.lines(mount["uidMappings"], f"{where}.uidMappings"),
             namespaces.lines(mount.get("gidMappings") or (), f"{where}.gidMappings"),
