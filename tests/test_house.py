@@ -265,8 +265,9 @@ def c_functions(text: str) -> Iterator[tuple[str, int]]:
 
 
 def law_little_c(checkout: pathlib.Path) -> list[str]:
-    # of code: what explains it may be as long as it needs to be
-    code = [re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for _, text in texts(checkout, ".c", ".h")]
+    # of code that is installed: what explains it may be as long as it needs to be, and attackers (evil.c) are not ours
+    ours = [text for path, text in texts(checkout, ".c", ".h") if path.startswith(PACKAGE)]
+    code = [re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for text in ours]
     lines = sum(1 for text in code for line in text.splitlines() if line.strip())
     return [f"{lines} lines of C"] if lines >= LINES_OF_C else []
 
