@@ -103,6 +103,7 @@ def test_a_program_that_is_written_to(box: Box, tmp_path: pathlib.Path) -> None:
         one_line(make(box, "createRuntime", {"path": str(tmp_path / "hook")}), "text file busy")
 
 
+@ours  # crun 1.21 does otherwise
 def test_a_link_of_the_image_does_not_lead_out(box: Box, tmp_path: pathlib.Path, outside: Outside) -> None:
     """A startContainer hook is the image's program, whatever a link of the image says."""
     program(tmp_path / "host", SCRIPT.format("/mark"))

@@ -33,6 +33,7 @@ import pytest
 from tests.integration.attack_play import Joiner
 from tests.integration.attack_scene import checksums, installed, lean, replace, tries
 from tests.integration.conftest import Bundle, Run
+from tests.integration.exec_scene import ours
 from tests.integration.program_scene import with_tools
 
 Wait = Callable[..., Any]
@@ -112,6 +113,7 @@ def linked(evil: Bundle, request: pytest.FixtureRequest) -> Bundle:
     return evil
 
 
+@ours  # with crun 1.21 a startContainer hook leaves another record
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("verb", ["run", "exec", "hook"])
 def test_it_is_loaded_by_nobody_but_the_program(
@@ -134,6 +136,7 @@ def test_it_is_loaded_by_nobody_but_the_program(
     assert {*links} <= {"/program", "/usr/bin/true", "/usr/bin/sleep", "/usr/bin/coreutils"}
 
 
+@ours  # crun is no static program: the image's linker loads what it likes
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_it_is_not_loaded_by_the_init_as_a_program(
