@@ -121,6 +121,7 @@ def shell(script: str, **more: Any) -> dict[str, Any]:
     return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"], **more}
 
 
+@ours  # crun writes the state into a pipe, and now and then fails when that is closed
 @pytest.mark.parametrize("kind", KINDS[:-1])
 def test_input_and_output_closed_at_once(box: Box, kind: str) -> None:
     assert make(box, kind, shell("exec 0<&- 1>&- 2>&-; exit 0")).returncode == 0
