@@ -39,13 +39,18 @@ def test_no_hot_verb_imports_what_is_slow(
         ["create", "--bundle", bundle.path, "--pid-file", pid_file, container_id],
         ["start", container_id],
         ["state", container_id],
+        ["exec", container_id, "true"],
         ["kill", container_id, "KILL"],
         ["delete", "--force", container_id],
+        ["run", "--bundle", bundle.path, container_id],
     ]
     for verb in life:
+        if verb[0] == "run":
+            bundle.args("true")
         modules = imported(front_door, *verb)
-        # the archive makes its modules without the import system
-        assert ("pyoci_systemd.main" in modules) == (front_door.suffix == ".py")
+        if front_door.suffix == ".py":
+            assert "pyoci_systemd.main" in modules
+        else:
+            # the archive makes its modules without the import system: one that it forgot takes a millisecond
+            assert {name for name in modules if name.startswith("pyoci_systemd")} == set(), verb[0]
         assert modules & TOO_SLOW_TO_IMPORT == set(), verb[0]
-    bundle.args("true")
-    assert imported(front_door, "run", "--bundle", bundle.path, container_id) & TOO_SLOW_TO_IMPORT == set()
