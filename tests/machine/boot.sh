@@ -2,6 +2,7 @@
 # usage: boot.sh TREE DIRECTORY [SOURCE:TARGET...]    DIRECTORY is empty and stays so outside
 set -eu
 tree=$1 directory=$2
+masked=$(dirname "$0")/masked # units that a test machine does without
 shift 2
 
 # While unshare(1) sits in what is now our root cgroup, enabling a controller there is EBUSY (the kernel's
@@ -51,11 +52,9 @@ done
 # An empty machine id would make this a first boot, which presets every unit.
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 mkdir -p "$root/run/systemd/system"
-for unit in systemd-udev-trigger.service systemd-hwdb-update.service systemd-networkd-wait-online.service \
-    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-    man-db.timer podman-auto-update.timer podman.socket console-getty.service systemd-tmpfiles-clean.timer; do
+while read -r unit; do
     ln -s /dev/null "$root/run/systemd/system/$unit"
-done
+done <"$masked"
 
 mkdir -p "$root/mnt/outside"
 cd "$root"

@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 CACHES = os.environ.get("XDG_CACHE_HOME") or "~/.cache" if os.geteuid() else "/var/cache"
 CACHE = pathlib.Path(os.environ.get("PYOCI_CACHE") or f"{CACHES}/pyoci-test").expanduser()
@@ -34,9 +35,9 @@ TREE_PACKAGES = """
 """.split()
 
 
-def ensure_host_packages() -> None:
-    """Install what the host lacks; ask apt nothing when nothing is missing."""
-    missing = [package for package in HOST_PACKAGES if not installed(package)]
+def ensure_host_packages(packages: Sequence[str] = HOST_PACKAGES) -> None:
+    """Install what the host lacks of them; ask apt nothing when nothing is missing."""
+    missing = [package for package in packages if not installed(package)]
     if missing:
         print(f"installing on the host: {' '.join(missing)}", flush=True)
         apt("update")

@@ -4,6 +4,7 @@
     python3 -m tests.machine.inside SUITE shell
     python3 -m tests.machine.inside SUITE run COMMAND...     in the checkout, which is /src
 
+SUITE is a Debian suite, or `vm` for Debian 13 in a virtual machine with a kernel of its own.
 RUNTIME names another runtime than /usr/bin/pyoci to test or show, such as crun.
 """
 
@@ -17,6 +18,7 @@ import sys
 
 from tests.machine import debian
 from tests.machine.machine import Machine, MachineError, booted
+from tests.machine.vm import VM
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
@@ -25,10 +27,11 @@ NATIVE_TESTS = ["--ignore-glob=tests/unit/test_init*", "--ignore-glob=tests/thor
 
 def main() -> int:
     """Boot, install, do it, end; return the exit status of what was done."""
-    suite, verb, *rest = sys.argv[1:]
+    name, verb, *rest = sys.argv[1:]
+    kind, suite = (VM, "trixie") if name == "vm" else (Machine, name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with booted(f"{verb}-{suite}", suite, [f"{CHECKOUT}:/src"]) as machine:
+        with booted(kind(f"{verb}-{name}-{os.getpid()}"), suite, [f"{CHECKOUT}:/src"]) as machine:
             install(machine)
             if verb == "shell":
                 return machine.shell()

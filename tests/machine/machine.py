@@ -23,7 +23,6 @@ from tests.machine import debian
 
 HERE = pathlib.Path(__file__).resolve().parent
 MACHINES = debian.CACHE / "machines"
-BOOT_SECONDS = 60.0
 KILL_SECONDS = 20.0
 UNSHARE = "unshare --mount --pid --net --cgroup --uts --ipc --fork --propagation private".split()
 NSENTER = "nsenter --mount --pid --net --cgroup --uts --ipc --root --wdns=/".split()
@@ -37,6 +36,8 @@ class MachineError(Exception):
 
 class Machine:
     """A machine by its name; what is known of it is in `directory`, so that any later process can reach it."""
+
+    boot_seconds = 60.0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -73,7 +74,7 @@ class Machine:
             )
         assert wrapper.stdin and wrapper.stdout
         with wrapper.stdin, wrapper.stdout:
-            readable, _, _ = select.select([wrapper.stdout], [], [], BOOT_SECONDS)
+            readable, _, _ = select.select([wrapper.stdout], [], [], self.boot_seconds)
             if not readable or wrapper.stdout.readline() != b"ready\n":
                 raise MachineError(f"the machine did not start: {self.log.read_text()}")
             cgroup = cgroup_of(wrapper.pid)
@@ -96,7 +97,7 @@ class Machine:
 
     def _wait(self) -> None:
         """Wait until the machine's systemd says that it has finished to start."""
-        deadline = time.monotonic() + BOOT_SECONDS
+        deadline = time.monotonic() + self.boot_seconds
         state = ""
         while time.monotonic() < deadline:
             asked = subprocess.run(self._enter("systemctl", "is-system-running"), capture_output=True, text=True)
@@ -106,8 +107,11 @@ class Machine:
             time.sleep(0.02)
         raise MachineError(f"the machine is not up ({state or 'no answer'}): {self.log.read_text()}")
 
-    def _enter(self, *command: str) -> list[str]:
-        """Return `command` run in the machine's namespaces, though not in one of its cgroups: only to ask systemd."""
+    def _enter(self, *command: str, terminal: bool = False) -> list[str]:
+        """Return `command` run in the machine's namespaces, though not in one of its cgroups: only to ask systemd.
+
+        A `terminal` is the one that we have, and needs nothing.
+        """
         try:
             leader = (self.directory / "leader").read_text()
         except FileNotFoundError:
@@ -121,7 +125,7 @@ class Machine:
         service += ["--property=OOMPolicy=continue", "--setenv=HOME=/root", "--setenv=LANG=C.UTF-8"]
         service += [f"--setenv={name}={value}" for name, value in env.items()]
         # the service manager expands $NAME in arguments, and before systemd 254 it cannot be told not to
-        return self._enter(*service, "--", *(argument.replace("$", "$$") for argument in command))
+        return self._enter(*service, "--", *(argument.replace("$", "$$") for argument in command), terminal=terminal)
 
     def run(self, *command: str, env: Mapping[str, str] = NOTHING, timeout: float = 600.0) -> int:
         """Run `command` inside with our stdin, stdout and stderr; return its exit status."""
@@ -153,9 +157,8 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(name: str, suite: str, binds: Sequence[str] = ()) -> Iterator[Machine]:
-    """Have a machine for as long as the block takes; if we are killed in it, the next boot clears it away."""
-    machine = Machine(f"{name}-{os.getpid()}")
+def booted(machine: Machine, suite: str, binds: Sequence[str] = ()) -> Iterator[Machine]:
+    """Have `machine` up for as long as the block takes; if we are killed in it, the next boot clears it away."""
     machine.up(debian.tree(suite), binds, owner=os.getpid())
     try:
         yield machine
