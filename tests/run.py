@@ -2,7 +2,7 @@
 
 `lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` is what `unit` leaves out: programs of
 ours, second opinions, and all the examples of the tests by chance; a Debian suite is the integration tests in a machine
-of that suite.
+of that suite, and `vm` those that need more than such a machine has, in a virtual one (with K: any of them).
 Environment: K, a pytest expression that selects tests.
 """
 
@@ -83,7 +83,15 @@ def command(name: str) -> list[str]:
         return [*pytest, "-m", "not thorough", "tests/unit", "tests/test_house.py", *selected]
     if name == "thorough":
         return [*pytest, "-m", "thorough or hypothesis", "tests/thorough", "tests/unit", *selected]
+    if name == "vm" and not selected:
+        selected = ["-m", "needs", *needy()]
     return ["/usr/bin/python3", "-m", "tests.machine.inside", name, "test", *selected]
+
+
+def needy() -> list[str]:
+    """Return the files with tests that need what the machine made of namespaces may lack."""
+    files = sorted((TESTS / "integration").glob("test_*.py"))
+    return [str(path.relative_to(TESTS.parent)) for path in files if "needs(" in path.read_text()]
 
 
 def environ(name: str) -> dict[str, str]:

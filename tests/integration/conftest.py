@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from tests.integration import leaks
+from tests.integration import leaks, needs
 
 T = TypeVar("T")
 BUSYBOX = pathlib.Path("/bin/busybox")
@@ -122,8 +122,13 @@ class Container:
 
 def pytest_configure() -> None:
     """Refuse to run on a machine that is not made for it."""
-    if os.environ.get("PYOCI_MACHINE") != "1":
+    if os.environ.get("PYOCI_MACHINE") not in ("1", "vm"):
         raise pytest.UsageError("the integration tests run inside the test machine: `make integration`")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot do."""
+    needs.check(item)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
 from typing import Any
@@ -9,32 +10,42 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Bundle, Run
+from tests.integration.needs import needs
 from tests.unit.captured import CONFIGS, captured
 
 # what this machine cannot do, whoever asks it
 BEYOND = {
     "ctr-rdt": "resctrl",
-    "podman-idmap-mount": "a mount by id mappings of a tmpfs",
 }
 
 
-def adapt(config: Any, bundle: Bundle, name: str) -> None:
-    """Put what belongs to the client's machine in terms of this one."""
+def adapt(config: Any, bundle: Bundle, name: str, *, whole: bool = False) -> None:
+    """Put what belongs to the client's machine in terms of this one; `whole` leaves what not every machine can do."""
     config["root"]["path"] = str(bundle.rootfs)
     config["process"] |= {"args": ["/bin/busybox", "true"], "terminal": False}
-    for privilege in ("oomScoreAdj", "rlimits"):  # the machine's root may lack it
-        config["process"].pop(privilege, None)
     config.pop("hooks", None)
     linux = config["linux"]
     linux["cgroupsPath"] = f"system.slice:test:{name}"
-    # no controller may be delegated to the machine
-    linux["resources"] = {"devices": linux["resources"].get("devices")}
+    if not whole:
+        for privilege in ("oomScoreAdj", "rlimits"):
+            config["process"].pop(privilege, None)
+        linux["resources"] = {"devices": linux["resources"].get("devices")}
     for namespace in linux["namespaces"]:
         namespace.pop("path", None)
     config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "overlay"]
     for index, mount in enumerate(config["mounts"]):
         if mount["type"] == "bind" and not pathlib.Path(mount["source"]).exists():
             mount["source"] = str(source(bundle.path / f"source-{index}", mount["destination"]))
+
+
+def limited() -> list[str]:
+    """Return the configs that ask for limits, one of each that ask for the same."""
+    different = {}
+    for name in sorted(set(CONFIGS) - BEYOND.keys()):
+        config = captured(name)
+        asked = {**config["linux"]["resources"], "devices": None}
+        different[json.dumps([asked, config["process"].get("rlimits")], sort_keys=True)] = name
+    return sorted(different.values())
 
 
 def source(path: pathlib.Path, destination: str) -> pathlib.Path:
@@ -53,12 +64,26 @@ def give(rootfs: pathlib.Path, linux: Any) -> None:
         subprocess.run(["chown", "-R", f"{owner}:{group}", rootfs], check=True)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=needs("id-mapped tmpfs")) if name == "podman-idmap-mount" else name for name in CONFIGS],
+)
 def test_it_runs(run: Run, bundle: Bundle, container_id: str, name: str) -> None:
     if name in BEYOND:
         pytest.skip(f"the machine lacks {BEYOND[name]}")
+    runs(run, bundle, container_id, name)
+
+
+@needs("CAP_SYS_RESOURCE", *(f"{name} controller" for name in ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")))
+@pytest.mark.parametrize("name", limited())
+def test_it_runs_with_its_limits(run: Run, bundle: Bundle, container_id: str, name: str) -> None:
+    runs(run, bundle, container_id, name, whole=True)
+
+
+def runs(run: Run, bundle: Bundle, container_id: str, name: str, *, whole: bool = False) -> None:
+    """Fail unless a container of the config of `name` ends well and without a word."""
     bundle.config = captured(name)
-    adapt(bundle.config, bundle, container_id)
+    adapt(bundle.config, bundle, container_id, whole=whole)
     give(bundle.rootfs, bundle.config["linux"])
     for directory in (bundle.rootfs, *bundle.rootfs.parents[:-2]):  # users of the container go there
         directory.chmod(0o755)

@@ -19,6 +19,7 @@ import pytest
 
 from tests.integration.attack_scene import assert_refused, lean
 from tests.integration.conftest import Bundle, Run
+from tests.integration.needs import HAS, needs
 from tests.integration.program_scene import (
     OURS,
     WHERE,
@@ -164,13 +165,7 @@ LIMITS = {
 }
 
 
-def held(capability: int) -> bool:
-    """Has root of this machine the capability."""
-    (line,) = (line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
-    return bool(int(line.split()[1], 16) >> capability & 1)
-
-
-CAN_RAISE = held(24)  # CAP_SYS_RESOURCE
+CAN_RAISE = HAS["CAP_SYS_RESOURCE"]()
 
 
 def inherited(name: str) -> int:
@@ -199,7 +194,7 @@ def test_every_limit(run: Run, bundle: Bundle, container_id: str, user: bool) ->
     }
 
 
-@pytest.mark.skipif(not CAN_RAISE, reason="root of this machine has no CAP_SYS_RESOURCE")
+@needs("CAP_SYS_RESOURCE")
 @pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
 def test_limit_above_the_runtime_s(runtime: str, bundle: Bundle, container_id: str, user: bool) -> None:
     if user:

@@ -19,17 +19,17 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.machine import debian
-from tests.machine.machine import HERE, Machine, MachineError, cgroup_of
+from tests.machine.machine import HERE, NOTHING, Machine, MachineError, cgroup_of
 
 HOST_PACKAGES = "cpio e2fsprogs iproute2 openssh-client qemu-system-x86 util-linux xz-utils".split()
 MEMORY = 2048  # MiB
 PROCESSORS = 2
 QEMU = f"""
-    qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp {PROCESSORS} -m {MEMORY} -machine pc,graphics=off,hpet=off
+    qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem -smp {PROCESSORS} -m {MEMORY} -machine pc,graphics=off,hpet=off
     -nodefaults -no-user-config -display none -device virtio-rng-pci
     -netdev user,id=door,restrict=on,hostfwd=tcp:127.0.0.1:22-:22 -device virtio-net-pci,netdev=door,romfile=
 """.split()
@@ -124,6 +124,10 @@ class VM(Machine):
         door = [*SSH, "-i", str(self.made / "key"), "-t" if terminal else "-T", "root@127.0.0.1"]
         return ["nsenter", "--net", f"--target={leader}", *door, shlex.join(command)]
 
+    def run(self, *command: str, env: Mapping[str, str] = NOTHING, timeout: float = 600.0) -> int:
+        """Run `command` inside with our stdin, stdout and stderr; return its exit status."""
+        return subprocess.run(self.command(command, env), timeout=timeout).returncode
+
 
 class Monitor:
     """QEMU's own ear, a socket: a command and its answer are a line of JSON each."""
@@ -157,7 +161,9 @@ class Monitor:
 
 def made(tree: pathlib.Path) -> pathlib.Path:
     """Return the directory of kernel, initrd and disk made of `tree`, making it when the cache has none."""
-    finished = debian.CACHE / f"vm-{digest(tree.name, *(path.read_text() for path in (HERE / 'vm_disk.sh', HERE / 'masked')))}"
+    finished = (
+        debian.CACHE / f"vm-{digest(tree.name, *(path.read_text() for path in (HERE / 'vm_disk.sh', HERE / 'masked')))}"
+    )
     if finished.is_dir():
         return finished
     debian.ensure_host_packages(HOST_PACKAGES)
