@@ -6,6 +6,7 @@
 #   make lint | unit | thorough | integration SUITE=bookworm K=expression
 #   make soak K=expression TRIES=500   the races of the attack tests, 10,000 tries each where TRIES says nothing else
 #   make bench                         pyoci, crun and runc side by side; writes tests/bench/RESULTS.md
+#   make integration SUITE=vm          in a virtual machine, what needs a kernel of its own (with K: any of them)
 #   make shell SUITE=bookworm          a test machine with pyoci in it, and a shell inside
 
 PREFIX ?= /usr

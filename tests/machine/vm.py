@@ -18,6 +18,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,29 +43,41 @@ SSH = """
 """.split()
 
 
+# what most runs read is in memory when it is saved
+WARM = "python3 -m pytest --version; podman --version; systemd-run --wait --pipe true"
+
+
 class VM(Machine):
     """A virtual machine by its name."""
 
     boot_seconds = 300.0
 
     def _start(self, tree: pathlib.Path, binds: Sequence[str]) -> None:
-        """Start QEMU: from the saved state of a booted machine if there is one, else by booting."""
+        """Start QEMU: from the saved state of a booted machine if there is one of use, else by booting."""
         self.made = made(tree)
         self.binds = binds
-        self.state = self.made / f"state-{digest(*QEMU, *KERNEL_OPTIONS, str(len(binds)), version())}"
-        self.resumed = self.state.exists()
-        try:
-            self._launch(["-incoming", f"exec:cat {self.state}"] if self.resumed else [])
-            self.monitor = Monitor(self.directory / "qmp", self.process)
-            while self.resumed and self.monitor.ask("query-status")["status"] == "inmigrate":
-                time.sleep(0.02)
-        except MachineError:
-            if not self.resumed:
-                raise
-            self.state.unlink()  # of no use: the next machine boots and saves another
-            raise
+        self.state = self.made / f"state-{digest(*QEMU, *KERNEL_OPTIONS, WARM, str(len(binds)), version())}"
+        self.resumed = self.state.exists() and self._resume()
+        if not self.resumed:
+            self._launch()
 
-    def _launch(self, options: Sequence[str]) -> None:
+    def _resume(self) -> bool:
+        """Start QEMU from the saved state; return False, without the state, if it is of no use."""
+        deadline = time.monotonic() + self.boot_seconds
+        try:
+            self._launch("-incoming", f"exec:cat {shlex.quote(str(self.state))}")
+            while self.monitor.ask("query-status")["status"] == "inmigrate" and time.monotonic() < deadline:
+                time.sleep(0.02)
+        except MachineError as error:
+            print(f"the saved machine is of no use: {error}", file=sys.stderr)
+            self.process.kill()
+            self.process.wait()
+            self.state.unlink(missing_ok=True)
+            (self.directory / "qmp").unlink(missing_ok=True)
+            return False
+        return True
+
+    def _launch(self, *options: str) -> None:
         """Start QEMU in a cgroup and a network of its own; if we are its owner, it dies with us."""
         disk = f"file={self.made}/disk,if=virtio,format=raw,readonly=on"
         command = [*QEMU, "-kernel", f"{self.made}/kernel", "-initrd", f"{self.made}/initrd", "-drive", disk]
@@ -84,10 +97,11 @@ class VM(Machine):
                 start_new_session=True,
             )
         (self.directory / "leader").write_text(str(self.process.pid))
+        self.monitor = Monitor(self.directory / "qmp", self.process)
+        (self.directory / "cgroup").write_text(str(cgroup_of(self.process.pid)))
 
     def _wait(self) -> None:
         """Wait until it is up, save it if it has booted, and give it what cannot be saved: the time and the shares."""
-        (self.directory / "cgroup").write_text(str(cgroup_of(self.process.pid)))
         try:
             super()._wait()
         except MachineError as error:
@@ -102,9 +116,7 @@ class VM(Machine):
 
     def _save(self) -> None:
         """Keep the state of the machine, and go on."""
-        # what most runs read is in memory then
-        warm = "python3 -m pytest --version; podman --version; systemd-run --wait --pipe true; sync"
-        subprocess.run(self._enter("sh", "-c", warm), capture_output=True, timeout=self.boot_seconds)
+        subprocess.run(self._enter("sh", "-c", WARM), capture_output=True, timeout=self.boot_seconds)
         half = self.directory / "state"
         self.monitor.ask("migrate", uri=f"exec:cat >{shlex.quote(str(half))}")
         deadline = time.monotonic() + self.boot_seconds
@@ -112,6 +124,8 @@ class VM(Machine):
             if status in ("failed", "cancelled") or time.monotonic() > deadline:
                 raise MachineError(f"saving the machine: {status}")
             time.sleep(0.05)
+        for old in self.made.glob("state-*"):
+            old.unlink()
         half.rename(self.state)
         self.monitor.ask("cont")
 
@@ -141,6 +155,7 @@ class Monitor:
                 connection.connect(str(path))
                 break
             if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
                 raise MachineError(f"QEMU did not start: {(path.parent / 'log').read_text()}")
             time.sleep(0.01)
         self.lines = connection.makefile("rw")
@@ -149,14 +164,15 @@ class Monitor:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Give a command and return the answer; what happens meanwhile is told in between, and skipped."""
-        print(json.dumps({"execute": command, "arguments": arguments}), file=self.lines, flush=True)
-        while line := self.lines.readline():
-            answer = json.loads(line)
-            if "return" in answer:
-                return answer["return"]
-            if "error" in answer:
-                raise MachineError(f"QEMU: {command}: {answer['error']['desc']}")
-        raise MachineError(f"QEMU ended before it answered {command}")
+        with contextlib.suppress(ConnectionError):
+            print(json.dumps({"execute": command, "arguments": arguments}), file=self.lines, flush=True)
+            while line := self.lines.readline():
+                answer = json.loads(line)
+                if "return" in answer:
+                    return answer["return"]
+                if "error" in answer:
+                    raise MachineError(f"QEMU: {command}: {answer['error']['desc']}")
+        raise MachineError(f"QEMU ended before it answered `{command}`")
 
 
 def made(tree: pathlib.Path) -> pathlib.Path:
