@@ -25,7 +25,7 @@ rm linux-image-*.deb
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 depmod "$(ls /usr/lib/modules)"
-mkdir -p -m 700 /etc/dropbear /root/.ssh
+mkdir -p -m 700 /etc/dropbear ~root/.ssh
 dropbearkey -t ed25519 -f /etc/dropbear/key
 END
 umount -R "$root/proc" "$root/dev"
@@ -35,7 +35,7 @@ mv "$root/boot/vmlinuz-$version" "$made/kernel"
 # The door: an SSH server behind the only network device, both in a network namespace of their own, so that the machine
 # has nothing but its loopback device.
 ssh-keygen -q -t ed25519 -N '' -C '' -f "$made/key"
-cp "$made/key.pub" "$root/root/.ssh/authorized_keys"
+chroot "$root" sh -c 'cat >~root/.ssh/authorized_keys' <"$made/key.pub"
 cat >"$root/etc/systemd/system/door.service" <<'END'
 [Service]
 ExecStartPre=ip netns add door
