@@ -28,7 +28,7 @@ ALSO = {
     "create": ("container.lock", "container.stateroot"),
     "run": ("container.lock", "container.stateroot"),
     "start": ("container.lock",),
-    "delete": ("container.lock", "container.scope"),
+    "delete": ("container.lock",),
 }
 SPEAKING = (f"{PACKAGE}.plan.ops",)
 

@@ -1,4 +1,4 @@
-"""The small files of /proc and /sys: read whole, written in one go."""
+"""The small files of /proc and /sys: there or not, read whole, written in one go."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def write(path: str, text: str) -> None:
         posix.write(fd, text.encode())
     finally:
         posix.close(fd)
+
+
+def exists(path: str) -> bool:
+    """Is there anything at `path`, a dangling link included."""
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True

@@ -7,7 +7,7 @@ from errno import EBUSY
 from time import monotonic, sleep
 
 from ..errors import Error, because
-from ..kernelfs import read, write
+from ..kernelfs import exists, read, write
 from .events import event, gone
 
 TYPE_CHECKING = False
@@ -119,15 +119,6 @@ def place(path: str, limit: File) -> tuple[str, str]:
         if name and exists(f"{path}/{name}"):
             return name, value
     raise missing(path, limit.name, f"linux.resources.{limit.asked}")
-
-
-def exists(path: str) -> bool:
-    """Is there such a file."""
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def missing(path: str, name: str, what: str) -> Error:

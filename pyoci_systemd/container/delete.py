@@ -5,13 +5,13 @@ from __future__ import annotations
 import _signal
 from time import monotonic
 
-from .. import jsonio
+from .. import jsonio, kernelfs
 from ..cgroup import tree
 from ..errors import Error, NotFound
 from ..plan.marker import marker
-from . import identity, process
+from . import identity, process, scope
 from .matching import matching
-from .store import CONFIG, Container, Known, boot_id, exists
+from .store import CONFIG, Container, Known, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _config(container: Container) -> Config | None:
     from ..spec.kept import kept
 
     path = f"{container.path}/{CONFIG}"
-    return kept(jsonio.contents(path), CONFIG) if exists(path) else None
+    return kept(jsonio.contents(path), CONFIG) if kernelfs.exists(path) else None
 
 
 def _kill(known: Known) -> None:
@@ -106,9 +106,7 @@ def _clear(container: Container, known: Known) -> None:
     if known.unit:
         lingers = LINGER in known.annotations
         # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
-        if not known.cgroup or lingers or exists(known.cgroup.rpartition("/")[0]):
-            from . import scope  # 1 ms of bus client that a container which has ended by itself needs no more
-
+        if not known.cgroup or lingers or kernelfs.exists(known.cgroup.rpartition("/")[0]):
             scope.clear(known.unit, marker(container.absolute()), lingers)
     elif known.cgroup:
         tree.wait_empty(known.cgroup, deadline)

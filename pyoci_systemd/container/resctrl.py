@@ -45,7 +45,7 @@ class Share:
             raise Error(f"{SECTION}: no resctrl filesystem is mounted", hint="mount -t resctrl resctrl /sys/fs/resctrl")
         if self._name in OF_THE_KERNEL:
             raise Error(f"{SECTION}.closID is required: `{self._name}` is a name of the kernel's own")
-        if exists(self.path):
+        if kernelfs.exists(self.path):
             self._compare()
         elif self._named and not self._schemata():
             raise SpecError(f"{SECTION}.closID: there is no class `{self._name}`, and nothing says what its share is")
@@ -59,7 +59,7 @@ class Share:
 
         A class that the config names is whoever's named it, and stays (runtime-spec, "IntelRdt").
         """
-        klass = [] if self._named or exists(self.path) else [self.path]
+        klass = [] if self._named or kernelfs.exists(self.path) else [self.path]
         return [*([self.monitor] if self.monitor else []), *klass]
 
     def admit(self, pid: int) -> None:
@@ -87,7 +87,7 @@ class Share:
         try:
             posix.mkdir(path, 0o755)
         except OSError as error:
-            if error.errno == EEXIST and exists(path):
+            if error.errno == EEXIST and kernelfs.exists(path):
                 return False
             # ENOSPC: the hardware has so many classes and no more
             raise because(f"{SECTION}: cannot make `{path}`", error) from None
@@ -188,12 +188,3 @@ def read(path: str) -> str:
         return kernelfs.read(path)
     except OSError as error:
         raise because(f"cannot read `{path}`", error) from None
-
-
-def exists(path: str) -> bool:
-    """Is there a group."""
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True

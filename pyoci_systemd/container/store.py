@@ -146,7 +146,7 @@ class Container:
         if not directory:
             raise Error(f"container `{self.id}`: `{self.path}` is not a directory")
         path = f"{self.path}/{STATE}"
-        if not exists(path):
+        if not kernelfs.exists(path):
             # a create was killed at its very beginning, or is just there
             return Known(self.id, "", "", "", "", "")
         try:
@@ -189,7 +189,7 @@ class Container:
         if known.cgroup and event(known.cgroup, "frozen"):
             return "paused"
         # the name goes with the execve: the socket alone is still there when a `start` was killed just after it
-        waits = process.name(known.pid) == process.INIT and exists(f"{self.path}/{START}")
+        waits = process.name(known.pid) == process.INIT and kernelfs.exists(f"{self.path}/{START}")
         return "created" if waits else "running"
 
     # -- the end
@@ -231,15 +231,6 @@ def remove_file(path: str) -> None:
         posix.unlink(path)
     except OSError:
         return
-
-
-def exists(path: str) -> bool:
-    """Is there anything at `path`, a dangling link included."""
-    try:
-        posix.lstat(path)
-    except OSError:
-        return False
-    return True
 
 
 def ids(root: str) -> list[str]:
