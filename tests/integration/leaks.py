@@ -18,6 +18,7 @@ from collections.abc import Iterator
 Snapshot = dict[str, Counter[str]]
 
 SECONDS_TO_TIDY_UP = 2.0
+KERNEL_THREAD = 0x200000  # PF_KTHREAD
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TRANSIENT = pathlib.Path("/run/systemd/transient")
 STATE_ROOTS = ("/run/pyoci", "/run/crun", "/run/runc")
@@ -119,12 +120,18 @@ def mounts() -> Iterator[str]:
 
 
 def processes() -> Iterator[str]:
-    """Yield the processes, zombies too, without those of the machine's own services."""
+    """Yield the processes, zombies too, without those of the machine's own services and the kernel's threads."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                if not of_the_machine(cgroup_of(int(name))):
+                if not of_the_machine(cgroup_of(int(name))) and not of_the_kernel(int(name)):
                     yield f"{name} {name_of(int(name))}"
+
+
+def of_the_kernel(pid: int) -> bool:
+    """Say whether it is a thread of the kernel: seen in a machine with a kernel of its own, and renamed all the time."""
+    flags = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    return bool(int(flags) & KERNEL_THREAD)
 
 
 def cgroup_of(pid: int) -> str:
