@@ -18,6 +18,7 @@ from ..spec.kept import kept
 from ..spec.load import load_resources
 from ..systemd import manager
 from . import identity, scope
+from .caller import document
 from .store import CONFIG, Container
 
 TYPE_CHECKING = False
@@ -78,8 +79,7 @@ def wanted(options: Options) -> Resources:
     """Return what the file and the options ask for; the options count. Raises Error."""
     asked: Any = {}
     if options.resources:
-        data = jsonio.drain(0, "standard input") if options.resources == "-" else jsonio.contents(options.resources)
-        asked = load_resources(data, OF_THE_DOCUMENT)
+        asked = load_resources(*document(options.resources))
     for name, (section, key) in OPTIONS.items():
         word: str = getattr(options, name)
         if word:

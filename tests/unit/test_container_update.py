@@ -82,7 +82,7 @@ def test_file_and_options(tmp_path: pathlib.Path) -> None:
 def test_bad_file(text: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "resources.json"
     path.write_text(text)
-    with pytest.raises(SpecError, match="^resources: "):
+    with pytest.raises(SpecError, match="^`?.*resources.json`?: "):
         asked(resources=str(path))
 
 
