@@ -53,7 +53,9 @@ def install(machine: Machine, suite: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         ) as compiled:
-            unpack = machine.command(["tar", "--extract", "--no-overwrite-dir", "--directory=/"])
+            unpack = machine.command(
+                ["tar", "--extract", "--warning=no-timestamp", "--no-overwrite-dir", "--directory=/"]
+            )
             failed = subprocess.run(unpack, stdin=compiled.stdout, timeout=300).returncode or compiled.wait(60)
     else:
         script = "cp -a --no-preserve=ownership build/stage/. / && make --silent compile ROOT=/"

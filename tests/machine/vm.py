@@ -5,6 +5,10 @@ It has every cgroup controller, device filters, AppArmor, all capabilities and u
 times slower inside than outside. So the machine is booted once; what its memory held when it was up and idle is kept
 beside the tree, and the next one goes on from there. The directories of the host come in by 9p after that, because a
 9p mount cannot be saved. With QEMU everything ends: the disk is never written, the network is a namespace of its own.
+
+Measured on two cores: 10 s to make the disk, 35 s to boot, 3 s to resume (of 260 MB), 1 s for a command, 1.5 s to
+install. To look for tests in all files takes 46 s, in one some 10. The tests that need this machine take 4 to 5 minutes
+with other work on both cores. A processor with AVX (`-cpu max`) is 10 to 20 % slower than one without.
 """
 
 from __future__ import annotations
