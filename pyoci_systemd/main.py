@@ -5,6 +5,7 @@ It understands every correct command line by itself; help, completion and mistak
 
 from __future__ import annotations
 
+import _signal
 import posix
 import sys
 
@@ -56,6 +57,8 @@ def answer(args: list[str], warm_pid: int = 0, argv0: str = "pyoci") -> int:
 
 def perform(args: list[str], warm_pid: int, argv0: str) -> int:
     """Understand the command line and hand it to its verb. Returns the exit status; raises what the verb raises."""
+    # the launcher holds it back until there is somebody to say what happened
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
     command = None if posix.environ.get(COMPLETE) else understand(args)
     if command is None:
         from .cli import commands
@@ -107,6 +110,7 @@ def refuse_handler(name: str) -> None:
 
 def report(mistake: BaseException) -> int:
     """Tell what went wrong, in one line, and return the exit status for it."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))  # this is the last word
     error = as_error(mistake)
     if log.wants("debug") and not isinstance(mistake, Error):
         import traceback

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,8 +94,14 @@ int main(int argc, char **argv)
 	char helper[20] = "0";
 	char *arguments[argc + 6];
 
+	sigset_t interrupt;
+
 	if (argc < 1)
 		return 1;
+	/* Python that is interrupted while it boots has words of its own for it; main.py lets the signal through */
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	sigprocmask(SIG_BLOCK, &interrupt, NULL);
 	if (makes_scope(argv)) {
 		pid_t pid = fork();
 		if (pid == 0) {
