@@ -6,7 +6,7 @@ import posix
 
 from ..errors import Error, because
 from ..init.dialogue import GATE, PATIENCE, Init
-from . import identity, unixsocket
+from . import identity, process, unixsocket
 from .laststeps import await_started
 from .store import START, Container
 
@@ -40,8 +40,13 @@ def main(settings: Settings, options: Options) -> int:
         from . import starthooks
 
         starthooks.start(settings, container, init)
-    else:
+        return 0
+    try:
         await_started(container, init)
+    except Error:
+        # so that whoever asks next finds it stopped
+        process.wait_gone(container.known.pid, container.known.start_time, PATIENCE)
+        raise
     return 0
 
 
