@@ -21,7 +21,7 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter, resources
+from ..plan import device_filter
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -246,16 +246,13 @@ class Creation:
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
-            self._limit(known.cgroup)
+            # where the container sees them, and where systemd never writes
+            tree.apply(known.cgroup, self.made.limits)
         elif known.cgroup:
             make_cgroup(known.cgroup)
-            self._limit(known.cgroup)
+            tree.apply(known.cgroup, self.made.limits)
             self._restrict_devices(known.cgroup)
             tree.enter(known.cgroup, pid)
-
-    def _limit(self, cgroup: str) -> None:
-        """Write every limit where the container sees it, and where systemd never writes."""
-        tree.apply(cgroup, resources.files(self.config.get("linux", {}).get("resources", {})))
 
     def _restrict_devices(self, cgroup: str) -> None:
         program = device_filter.program(self.config)

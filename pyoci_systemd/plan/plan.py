@@ -10,6 +10,7 @@ from .handles import Handles, Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..cgroupfile import File
     from ..spec.types import Config
 
     Property = tuple[str, str, object]
@@ -22,6 +23,8 @@ class Plan(Record):
     """the scope, "" without systemd"""
     properties: tuple[Property, ...]
     manager: str
+    limits: list[File]
+    """what is written into the container's own cgroup"""
     cgroups_path: str
     """linux.cgroupsPath for the cgroupfs manager"""
     rootfs: str
@@ -64,6 +67,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         unit=unit,
         properties=properties.plan(config, request) if unit else (),
         manager=manager,
+        limits=files,
         cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
         rootfs=rootfs.root_path(config, request.bundle),
         ops=[*handles.sources, *joining, *building, *steps],
