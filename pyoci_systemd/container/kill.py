@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import posix
 
 from ..errors import Error, because
 from . import identity, process, signals
@@ -44,14 +45,32 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
 
 
 def signal_all(cgroup: str, number: int) -> None:
-    """Send a signal to every process of a cgroup. One that forks meanwhile is met in the next round. Raises OSError."""
-    from ..cgroup import tree  # 7 kB of code; few ask for all
+    """Send a signal to every process of a cgroup and of all below it. Raises Error, OSError.
+
+    They are frozen meanwhile: who forks faster than we read would never be met. To a paused container it is sent, too,
+    and arrives when that is resumed.
+    """
+    from ..cgroup import freezer, tree  # 9 kB of code; few ask for all
 
     if number == _signal.SIGKILL:
         tree.kill(cgroup)
         return
-    met: set[int] = set()
-    while new := [pid for pid in tree.processes(cgroup) if pid not in met]:
-        met.update(new)
-        for pid in new:
+
+    def send() -> None:
+        for pid in {*tree.processes(cgroup)}:
             process.send_signal(pid, process.start_time(pid), number)
+
+    if f"{tree.of_process(posix.getpid())}/".startswith(f"{cgroup}/"):
+        send()  # a hook in the container: it would never thaw itself
+        return
+    # nor may a signal that ends us leave it frozen
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    try:
+        freezer.while_frozen(cgroup, send)
+    except OSError as error:
+        from ..cgroup.events import gone
+
+        if not gone(error):
+            raise
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

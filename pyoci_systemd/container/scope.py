@@ -43,6 +43,11 @@ def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> N
     raise Error(f"systemd refuses too many properties of `{unit}`")
 
 
+def directory(cgroup: str, unit: str) -> str:
+    """Return the cgroup of the scope in which the container has its cgroup."""
+    return f"{cgroup}/".partition(f"/{unit}/")[0] + f"/{unit}"
+
+
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
     """Does the unit carry this container's marker."""
     return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]

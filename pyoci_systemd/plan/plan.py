@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import handlers, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
+from . import handlers, idmaps, managers, namespaces, ops, placement, process, properties, resources, rootfs, seccomp
 from .facts import Facts, Request
 from .handles import Handles, Mapping
 
@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..cgroupfile import File
     from ..spec.types import Config
+    from .placement import Placement
 
     Property = tuple[str, str, object]
 
@@ -25,14 +26,16 @@ class Plan(Record):
     manager: str
     limits: list[File]
     """what is written into the container's own cgroup"""
-    cgroups_path: str
-    """linux.cgroupsPath for the cgroupfs manager"""
+    placement: Placement
+    """the cgroups in which it lives"""
     rootfs: str
     outside: list[ops.Op]
     """what is done to the init from the runtime's own user namespace when it waits for the last time"""
     ops: list[ops.Op]
     uid_map: str
     gid_map: str
+    user_namespace: bool
+    """has the container one, new or joined"""
     warnings: list[str]
     mappings: list[Mapping]
     """user namespaces for mounts; they are sent with the ops, after the start socket"""
@@ -57,6 +60,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     if manager == "disabled" and told:
         # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
         warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
+    warnings += placement.warnings(config, manager)
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
@@ -68,12 +72,13 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         properties=properties.plan(config, request) if unit else (),
         manager=manager,
         limits=files,
-        cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
+        placement=placement.plan(config, manager, request.id),
         rootfs=rootfs.root_path(config, request.bundle),
         ops=[*handles.sources, *joining, *building, *steps],
         outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,
+        user_namespace=process.in_user_namespace(config),
         warnings=warnings,
         mappings=handles.mappings,
         devices=handles.devices,
