@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal
 import posix
 
+from .. import kernelfs
 from ..errors import Error, because
 from . import identity, process, signals
 from .store import Container, boot_id
@@ -35,8 +36,8 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
     # the pids and cgroups of another boot are somebody else's by now
     ours = known.boot_id == boot_id()
     try:
-        if everything and known.cgroup and ours:
-            signal_all(known.cgroup, number)
+        if everything and ours and (kernelfs.exists(known.cgroup) if known.cgroup else container.status() != "stopped"):
+            signal_all(container, number)
         elif not known.pid or not ours or not process.send_signal(known.pid, known.start_time, number):
             # these words tell containerd and CRI-O that there is nothing left to kill
             raise Error(f"cannot kill `{container.id}`: container not running")
@@ -44,33 +45,35 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
         raise because(f"cannot kill `{container.id}`", error) from None
 
 
-def signal_all(cgroup: str, number: int) -> None:
-    """Send a signal to every process of a cgroup and of all below it. Raises Error, OSError.
+def signal_all(container: Container, number: int) -> None:
+    """Send a signal to every process of a container. Raises Error, OSError.
 
-    They are frozen meanwhile: who forks faster than we read would never be met. To a paused container it is sent, too,
-    and arrives when that is resumed.
+    They are frozen meanwhile: one that forks faster than we read would never be met. To a paused container it is sent,
+    too, and arrives when that is resumed.
     """
-    from ..cgroup import freezer, tree  # 9 kB of code; few ask for all
+    from ..cgroup import freezer, tree  # few ask for all
+    from . import lock, members
 
-    if number == _signal.SIGKILL:
-        tree.kill(cgroup)
-        return
+    known = container.known
 
     def send() -> None:
-        for pid in {*tree.processes(cgroup)}:
+        for pid in members.pids(known):
             process.send_signal(pid, process.start_time(pid), number)
 
-    if f"{tree.of_process(posix.getpid())}/".startswith(f"{cgroup}/"):
-        send()  # a hook in the container: it would never thaw itself
+    cgroup = known.cgroup
+    if cgroup and number == _signal.SIGKILL:
+        tree.kill(cgroup)
         return
+    if not cgroup or f"{tree.of_process(posix.getpid())}/".startswith(f"{cgroup}/"):
+        send()  # nothing to freeze; or we are a hook in there, and would never thaw ourselves
+        return
+    # no pause or resume meanwhile. A `start` that runs our hooks has it as well, and is not waited for
+    held = lock.take(container.path)
     # nor may a signal that ends us leave it frozen
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
         freezer.while_frozen(cgroup, send)
-    except OSError as error:
-        from ..cgroup.events import gone
-
-        if not gone(error):
-            raise
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        if held >= 0:
+            posix.close(held)
