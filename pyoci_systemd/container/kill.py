@@ -5,7 +5,7 @@ from __future__ import annotations
 import _signal
 import posix
 
-from .. import kernelfs
+from ..cgroup.events import event
 from ..errors import Error, because
 from . import identity, process, signals
 from .store import Container, boot_id
@@ -36,7 +36,7 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
     # the pids and cgroups of another boot are somebody else's by now
     ours = known.boot_id == boot_id()
     try:
-        if everything and ours and (kernelfs.exists(known.cgroup) if known.cgroup else container.status() != "stopped"):
+        if everything and ours and (event(known.cgroup, "populated") if known.cgroup else known.pid):
             signal_all(container, number)
         elif not known.pid or not ours or not process.send_signal(known.pid, known.start_time, number):
             # these words tell containerd and CRI-O that there is nothing left to kill

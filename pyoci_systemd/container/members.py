@@ -7,6 +7,7 @@ import posix
 from .. import kernelfs
 from ..cgroup import tree
 from ..errors import Error
+from . import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def pids(known: Known) -> set[int]:
     """Return the processes of a container that runs. Raises Error where nothing tells them from others, and OSError."""
     if known.cgroup:
         return {*tree.processes(known.cgroup)}
+    if not process.lives(known.pid, known.start_time):
+        raise Error(f"`{known.id}`: container not running")
     if not first_of_its_namespace(known.pid):
         raise Error(f"container `{known.id}` has neither a cgroup nor a pid namespace of its own")
     wanted = posix.stat(f"/proc/{known.pid}/ns/pid").st_ino
