@@ -71,7 +71,9 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
                 # systemd stops nothing that it has frozen
                 manager.thaw_unit(bus, unit, deadline=deadline)
                 manager.stop_unit(bus, unit, deadline=deadline)
-        except BusError:
+        except BusError as error:
+            if error.name == manager.NO_SUCH_UNIT:
+                return  # its last process has ended meanwhile, and with that the scope
             lingers = True
             raise
         finally:
