@@ -235,7 +235,8 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
+                told = with_pid(self.made.properties, pid)
+                scope.start(self._bus, self.made.unit, told, monotonic() + DEADLINE, self.settings.root)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from .. import log
+from .. import kernelfs, log
 from ..errors import BusError, Error
 from ..settings import environ
 from ..systemd import manager
@@ -12,11 +12,17 @@ from ..systemd.bus import Bus, system_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
     Property = tuple[str, str, object]
 
 CONNECT_DEADLINE = 10.0
 CLEAR_DEADLINE = 30.0
 MOST_UNKNOWN = 32
+LEARNED = ".systemd-unknown"  # below the state root: see learned.py
+NEEDED = ("PIDs", "Slice", "Delegate", "DeviceAllow", "DevicePolicy")  # without these it would be another container
 
 
 def connect() -> Bus:
@@ -25,22 +31,57 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
 
 
-def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
+def start(bus: Bus, unit: str, properties: list[Property], deadline: float, root: str) -> None:
     """Start the scope and wait until it stands. A property that this systemd does not know is left out.
 
-    Raises BusError: also when a unit of that name lives, which is not touched.
+    What systemd has refused before is known below the state root. Raises BusError: also when a unit of that name
+    lives, which is not touched.
     """
-    for _ in range(MOST_UNKNOWN):
+    if kernelfs.exists(f"{root}/{LEARNED}"):
+        from . import learned  # where systemd is older than what is asked of it
+
+        properties = learned.known(bus, root, properties, deadline)
+    job, refused = _insist(
+        unit, properties, lambda told: manager.start_transient_unit(bus, unit, told, deadline=deadline)
+    )
+    manager.wait_job(bus, job, deadline=deadline)
+    if refused:
+        from . import learned
+
+        learned.keep(bus, root, refused, deadline)
+
+
+def change(bus: Bus, unit: str, properties: list[Property], deadline: float) -> list[Property]:
+    """Change properties of the scope, but for those that this systemd does not let us change. Returns the others.
+
+    Raises BusError. Nothing is learned: some are for the start alone, as OOMPolicy.
+    """
+
+    def ask(told: list[Property]) -> None:
+        if told:
+            manager.set_unit_properties(bus, unit, told, deadline=deadline)
+
+    _, refused = _insist(unit, properties, ask)
+    return [entry for entry in properties if entry[0] not in refused]
+
+
+def _insist(unit: str, properties: list[Property], ask: Callable[[list[Property]], T]) -> tuple[T, list[str]]:
+    """Ask without what systemd refuses, until it refuses nothing. Return the answer, and what it has refused.
+
+    It names one at a time. Raises BusError, also when it refuses what no scope of ours can do without.
+    """
+    refused: list[str] = []
+    while True:
         try:
-            job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)
-            return manager.wait_job(bus, job, deadline=deadline)
+            return ask([entry for entry in properties if entry[0] not in refused]), refused
         except manager.Unsupported as error:
-            log.debug(f"this systemd does not know the property `{error.property}`")
-            fewer = [entry for entry in properties if entry[0] != error.property]
-            if len(fewer) == len(properties):
+            name = error.property
+            if name in NEEDED or name in refused or not any(entry[0] == name for entry in properties):
                 raise
-            properties = fewer
-    raise Error(f"systemd refuses too many properties of `{unit}`")
+            if len(refused) == MOST_UNKNOWN:
+                raise Error(f"systemd refuses too many properties of `{unit}`") from None
+            log.debug(f"this systemd does not know the property `{name}`")
+            refused.append(name)
 
 
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:

@@ -323,9 +323,14 @@ def get_unit_by_pid(bus: Bus, pid: int, *, deadline: float) -> str:
     return str(_get(bus, path, f"{SYSTEMD}.Unit", ("Id",), deadline)["Id"])
 
 
+def full_version(bus: Bus, *, deadline: float) -> str:
+    """Return the version of systemd as it says it: `257.9-1~deb13u1`. BusError."""
+    return str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"])
+
+
 def version(bus: Bus, *, deadline: float) -> int:
     """Return the major version of systemd: 257. BusError."""
-    text = str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"]).lstrip("v")  # `257.9-1~deb13u1`
+    text = full_version(bus, deadline=deadline).lstrip("v")
     digits = text[: len(text) - len(text.lstrip("0123456789"))]
     if not digits:
         raise BusError("malformed", f"systemd calls its version `{text}`")
