@@ -80,7 +80,7 @@ class Check:
 
         unit, known = self.known.unit, [name for name, _, _ in self.agreement.told]
         names = dict.fromkeys([*known, *normal.NAMES])
-        seen = inspect(unit, names)
+        seen = inspect(unit, names, monotonic() + DEADLINE)
         if not seen.loaded or marker(self.container.absolute()) not in seen.documentation:
             raise Error(f"`{unit}` is not the scope of `{self.container.id}` any more")
         unknown = {name for name in names if name not in seen.values}

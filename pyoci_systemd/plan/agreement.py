@@ -93,27 +93,30 @@ class Agreement:
         """Return a row for each limit that is asked for, then for each that stands though nobody has asked."""
         in_unit: Limits = {}
         owner: dict[str, str] = {key: name for name, _, value in self.told for key in self.keys(name, value)}
-        for name, said in unit.values.items() if unit else ():
-            found = self.keys(name, said)
+        for property, said in unit.values.items() if unit else ():
+            found = self.keys(property, said)
             in_unit |= found
-            owner |= dict.fromkeys(found, name)
-        foreign = [key for key in in_unit if unit and owner[key] in unit.changed and key not in self.of_unit]
-        if "devices" in self.of_unit:
-            foreign += [key for key in in_unit if key.startswith("device ") and key not in self.of_unit]
-        foreign += [key for key in container if key not in self.files and container[key] != normal.unlimited(key)]
-        keys = dict.fromkeys([*self.files, *(self.of_unit if unit else ()), *foreign])
-        if self.asked("cpu.idle") == "1":
-            keys.pop("cpu.weight", None)  # the kernel has no weight for what is idle
+            owner |= dict.fromkeys(found, property)
+        told = dict.fromkeys(self.of_unit if unit else ())
+        # what nobody asked for may be a default of systemd's, unless somebody has set it; a list of devices has none
+        own_list = "devices" in self.of_unit
+        told |= dict.fromkeys(
+            key for key in in_unit
+            if unit and owner[key] in unit.changed or own_list and key.startswith("device ")
+        )  # fmt: skip
+        files = dict.fromkeys([*self.files, *(key for key in container if container[key] != normal.unlimited(key))])
         made = []
-        for key in keys:
+        for key in {**dict.fromkeys(self.files), **told, **files}:
+            if key == "cpu.weight" and self.asked("cpu.idle") == "1":
+                continue  # the kernel has no weight for what is idle
             row = Row(key, self.asked(key), None, None, None)
-            if unit and (key in self.of_unit or key in foreign and key in in_unit):
+            if unit and key in told:
                 self._of_unit(row, unit, in_unit, scope, owner[key])
-            if key in self.files or key in container and key in foreign:
+            if key in files:
                 row.container = container.get(key, normal.unlimited(key))
                 if row.container != row.config:
                     row.note = row.note or NOT_IN_CONTAINER
-            if key not in foreign or row.differs:
+            if key in self.files or unit and key in self.of_unit or row.differs:
                 made.append(row)
         return made
 

@@ -6,13 +6,17 @@ decoded by it. So there is no falling back on that where pystemd is missing.
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 from .. import sitepath
 from ..errors import BusError, Error
 from ..record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+PAUSE = 0.02  # seconds before what was lost is asked again
 
 
 class Inspected(Record):
@@ -26,28 +30,44 @@ class Inspected(Record):
     values: dict[str, object]
 
 
-def inspect(unit: str, names: Iterable[str]) -> Inspected:
-    """Return a scope as systemd has it. Raises Error where pystemd is missing, BusError."""
+def inspect(unit: str, names: Collection[str], deadline: float) -> Inspected:
+    """Return a scope as systemd has it. Raises Error where pystemd is missing, BusError.
+
+    It is asked again as long as answers are lost, which they are when systemd re-executes itself.
+    """
     sitepath.enable()
     try:
-        from pystemd.dbusexc import DBusError
-        from pystemd.systemd1 import Manager, Unit
+        from pystemd import dbusexc
     except ImportError as missing:
         raise Error(
             f"cannot read `{unit}`: the Python package `pystemd` is missing", hint="install python3-pystemd"
         ) from missing
-    try:
-        with Manager() as manager, Unit(unit.encode()) as found:
-            known = found.Scope.properties if hasattr(found, "Scope") else ()
-            return Inspected(
-                loaded=found.Unit.LoadState == b"loaded",
-                documentation=texts(found.Unit.Documentation),
-                drop_ins=texts(found.Unit.DropInPaths),
-                version=text(manager.Manager.Version),
-                values={name: plain(getattr(found.Scope, name)) for name in names if name in known},
-            )
-    except DBusError as error:
-        raise BusError(type(error).__name__, f"read `{unit}`: {str(error) or type(error).__name__}") from None
+    lost = (dbusexc.DBusNoReplyError, dbusexc.DBusDisconnectedError)
+    while True:
+        try:
+            return _read(unit, names)
+        except dbusexc.DBusBaseError as error:
+            if not isinstance(error, lost) or monotonic() >= deadline:
+                name = f"org.freedesktop.DBus.Error.{type(error).__name__[4:-5]}"
+                raise BusError(name, f"read `{unit}`: {plain(error.err_message) or name}") from None
+        sleep(PAUSE)
+
+
+def _read(unit: str, names: Collection[str]) -> Inspected:
+    from pystemd.dbuslib import DBus
+    from pystemd.systemd1 import Manager, Unit
+
+    # one connection for all: pystemd would open one for each property
+    with DBus() as bus:
+        manager, found = Manager(bus=bus, _autoload=True), Unit(unit.encode(), bus=bus, _autoload=True)
+        known = found.Scope.properties if hasattr(found, "Scope") else ()
+        return Inspected(
+            loaded=found.Unit.LoadState == b"loaded",
+            documentation=texts(found.Unit.Documentation),
+            drop_ins=texts(found.Unit.DropInPaths),
+            version=text(manager.Manager.Version),
+            values={name: plain(getattr(found.Scope, name)) for name in names if name in known},
+        )
 
 
 def texts(values: Iterable[bytes]) -> list[str]:

@@ -189,7 +189,7 @@ def test_whoever_changed_what(run: Run, container: Container) -> None:
     container.create()
     unit = f"pyoci-{container.name}.scope"
     own = cgroup_of(container.state()["pid"])
-    set_property(unit, "MemoryMax=32M", "IOReadBandwidthMax=/dev/vda 2M", "MemoryMin=1M")
+    set_property(unit, "MemoryMax=32M", "IOReadBandwidthMax=/dev/block/254:0 2M", "MemoryMin=1M")
     (scope_of(container.state()["pid"]) / "pids.max").write_text("7")
     (own / "cpu.max").write_text("50000")
     (own / "memory.min").write_text("4096")
@@ -201,7 +201,7 @@ def test_whoever_changed_what(run: Run, container: Container) -> None:
     somebody = "set by `systemctl set-property`"
     assert told == {
         "memory.max": (f"{64 * M}", f"{32 * M}", f"{32 * M}", f"{64 * M}", somebody),
-        "io.max 254:0 rbps": (f"{M}", f"{2 * M}", f"{2 * M}", f"{M}", somebody),
+        "io.max 254:0 rbps": (f"{M}", "2000000", "2000000", f"{M}", somebody),
         "pids.max": ("100", "100", "7", "100", "the scope's file has been changed"),
         "cpu.max": ("34%", "34%", "34%", "50%", "the container's file has been changed"),
         "memory.min": ("0", f"{M}", f"{M}", "4096", somebody),
