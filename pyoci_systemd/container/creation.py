@@ -348,7 +348,9 @@ class Creation:
             if self._share:
                 self._share.undo()
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request.state_dir))
+                slow = isinstance(cause, BusError) and cause.name == "timeout"
+                patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
+                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:

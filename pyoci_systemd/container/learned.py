@@ -17,8 +17,8 @@ import posix
 from .. import log
 from ..errors import Error
 from ..systemd import manager
-from .scope import LEARNED, MOST_UNKNOWN, NEEDED
-from .store import write_whole
+from ..systemd.manager import MOST_UNKNOWN, NEEDED
+from .store import LEARNED, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

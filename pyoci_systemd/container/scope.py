@@ -9,6 +9,7 @@ from ..errors import BusError, Error
 from ..settings import environ
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
+from .store import LEARNED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_DEADLINE = 10.0
 CLEAR_DEADLINE = 30.0
-MOST_UNKNOWN = 32
-LEARNED = ".systemd-unknown"  # below the state root: see learned.py
-NEEDED = ("PIDs", "Slice", "Delegate", "DeviceAllow", "DevicePolicy")  # without these it would be another container
+NOT_TWICE = 1.0  # seconds for a systemd that has kept us waiting already; a scope of dead processes goes by itself
 
 
 def connect() -> Bus:
@@ -76,9 +75,9 @@ def _insist(unit: str, properties: list[Property], ask: Callable[[list[Property]
             return ask([entry for entry in properties if entry[0] not in refused]), refused
         except manager.Unsupported as error:
             name = error.property
-            if name in NEEDED or name in refused or not any(entry[0] == name for entry in properties):
+            if name in manager.NEEDED or name in refused or not any(entry[0] == name for entry in properties):
                 raise
-            if len(refused) == MOST_UNKNOWN:
+            if len(refused) == manager.MOST_UNKNOWN:
                 raise Error(f"systemd refuses too many properties of `{unit}`") from None
             log.debug(f"this systemd does not know the property `{name}`")
             refused.append(name)
@@ -89,12 +88,12 @@ def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
     return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]
 
 
-def clear(unit: str, mark: str, lingers: bool = False) -> None:
+def clear(unit: str, mark: str, lingers: bool = False, patience: float = CLEAR_DEADLINE) -> None:
     """Stop the scope and let systemd forget it, if there is one and it is ours. Raises BusError.
 
-    `lingers`: it may stay as failed. Otherwise its CollectMode lets it go with the stop.
+    `lingers`: it may stay as failed. Otherwise its CollectMode lets it go with the stop. `patience`: seconds.
     """
-    deadline = monotonic() + CLEAR_DEADLINE
+    deadline = monotonic() + patience
     with connect() as bus:
         if not is_ours(bus, unit, mark, deadline):
             return
@@ -105,7 +104,7 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
                 if "`frozen`" not in error.message:
                     raise
                 # systemd stops nothing that it has frozen
-                manager.thaw_unit(bus, unit, deadline=deadline)
+                thaw(bus, unit, deadline)
                 manager.stop_unit(bus, unit, deadline=deadline)
         except BusError:
             lingers = True
@@ -113,3 +112,12 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
         finally:
             if lingers:
                 manager.reset_failed_unit(bus, unit, deadline=deadline)
+
+
+def thaw(bus: Bus, unit: str, deadline: float) -> None:
+    """Thaw the scope, if it has not gone meanwhile, with the last of those that were killed. Raises BusError."""
+    try:
+        manager.thaw_unit(bus, unit, deadline=deadline)
+    except BusError as error:
+        if error.name != manager.NO_SUCH_UNIT:
+            raise

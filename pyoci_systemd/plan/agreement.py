@@ -77,8 +77,8 @@ class Agreement:
         for name, value in self.placed:
             self.files |= normal.of_file(name, value, page)
         self.of_unit: Limits = {}
-        for name, _, value in self.told:
-            self.of_unit |= self.keys(name, value)
+        for name, _, set_to in self.told:
+            self.of_unit |= self.keys(name, set_to)
 
     def keys(self, name: str, value: object) -> Limits:
         """Return the limits in a property."""
@@ -93,8 +93,8 @@ class Agreement:
         """Return a row for each limit that is asked for, then for each that stands though nobody has asked."""
         in_unit: Limits = {}
         owner: dict[str, str] = {key: name for name, _, value in self.told for key in self.keys(name, value)}
-        for property, said in unit.values.items() if unit else ():
-            found = self.keys(property, said)
+        for property, set_to in unit.values.items() if unit else ():
+            found = self.keys(property, set_to)
             in_unit |= found
             owner |= dict.fromkeys(found, property)
         told = dict.fromkeys(self.of_unit if unit else ())

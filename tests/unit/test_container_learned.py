@@ -108,7 +108,7 @@ def test_a_debug_message_names_it(tmp_path: pathlib.Path, capfd: pytest.CaptureF
     assert "this systemd does not know the properties `New`" in second
 
 
-@pytest.mark.parametrize("name", scope.NEEDED)
+@pytest.mark.parametrize("name", manager.NEEDED)
 def test_what_no_container_can_do_without_is_never_left_out(tmp_path: pathlib.Path, name: str) -> None:
     with pytest.raises(BusError, match=f"Cannot set property {name}, or unknown property"):
         start(Systemd(OLD, name), tmp_path, [(name, "s", "x")])
@@ -148,7 +148,7 @@ BAD = [
     GOOD.replace("New", "New\n"),
     GOOD.replace("New", "../New"),
     GOOD.replace("New", "Né"),
-    *(GOOD.replace("New", name) for name in scope.NEEDED),
+    *(GOOD.replace("New", name) for name in manager.NEEDED),
     GOOD.replace("New", "\n".join(f"N{number}" for number in range(33))),
     GOOD.replace("New", "N" * 5000),
 ]
@@ -157,33 +157,33 @@ BAD = [
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
 def test_a_torn_or_strange_file_has_taught_nothing(tmp_path: pathlib.Path, text: str) -> None:
     (tmp_path / scope.LEARNED).write_bytes(text.encode())
-    assert learned.read(str(tmp_path)) == ("", set())
+    assert learned.read(str(tmp_path)) == ("", frozenset())
     assert start(Systemd(OLD), tmp_path) == [ALL]
 
 
 def test_the_good_one(tmp_path: pathlib.Path) -> None:
     """Or the strange ones would prove nothing."""
     (tmp_path / scope.LEARNED).write_text(GOOD)
-    assert learned.read(str(tmp_path)) == (OLD, {"New"})
+    assert learned.read(str(tmp_path)) == (OLD, frozenset({"New"}))
 
 
 def test_whose_file_it_is(tmp_path: pathlib.Path) -> None:
     path = tmp_path / scope.LEARNED
     path.write_text(GOOD)
     path.chmod(0o622)
-    assert learned.read(str(tmp_path)) == ("", set())
+    assert learned.read(str(tmp_path)) == ("", frozenset())
     path.chmod(0o600)
     path.rename(tmp_path / "other")
     path.symlink_to("other")
-    assert learned.read(str(tmp_path)) == ("", set())
+    assert learned.read(str(tmp_path)) == ("", frozenset())
     path.unlink()
     os.mkfifo(path)
-    assert learned.read(str(tmp_path)) == ("", set())
+    assert learned.read(str(tmp_path)) == ("", frozenset())
     path.unlink()
     path.mkdir()
-    assert learned.read(str(tmp_path)) == ("", set())
+    assert learned.read(str(tmp_path)) == ("", frozenset())
     if os.geteuid() == 0:
         path.rmdir()
         path.write_text(GOOD)
         os.chown(path, 65534, 65534)
-        assert learned.read(str(tmp_path)) == ("", set())
+        assert learned.read(str(tmp_path)) == ("", frozenset())
