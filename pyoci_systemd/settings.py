@@ -81,6 +81,7 @@ class Options:
     format: str
     quiet: bool
     json: bool
+    repair: bool
     rootless: bool
     process: str
     command: list[str]

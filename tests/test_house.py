@@ -39,6 +39,7 @@ GUESTS = {
     "click": ("cli/",),
     "jsonschema": ("spec/judge.py", "spec/generate.py"),
     "dbus_next": ("service/",),
+    "pystemd": ("systemd/inspection.py",),
 }
 
 IMPURE = set("os posix io pathlib shutil fcntl select socket _socket signal _signal ctypes subprocess time".split())

@@ -203,6 +203,12 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci list --format json", (),
          (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),
           ("quiet", ("-q", "--quiet"), FLAG, "", "Show ids only, one on a line."))),
+    Verb("verify", LOOK, "Compare the limits of a container with what stands.",
+         "Its config, its unit and the files of its cgroups are held side by side. The exit status is 1 when"
+         " something differs, as after `systemctl set-property`.",
+         "pyoci verify web", ID,
+         (("repair", ("--repair",), FLAG, "", "Set right what differs, by the config."),
+          ("json", ("--json",), FLAG, "", "Print JSON."))),
     Verb("mounts", RUN, "Add mounts to a running container, or remove them.",
          "FILE holds a list of mounts as `mounts` in config.json does; `-` is standard input. They are added in"
          " their order, all or none. What is removed is named by `destination` alone, the last of the list first:"

@@ -236,8 +236,9 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                properties = with_pid(self.made.properties, pid)
-                scope.start(self._bus, self.made.unit, properties, monotonic() + DEADLINE, self.made.asked)
+                told = with_pid(self.made.properties, pid)
+                deadline, root = monotonic() + DEADLINE, self.settings.root
+                scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
@@ -349,7 +350,9 @@ class Creation:
             if self._share:
                 self._share.undo()
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request.state_dir))
+                slow = isinstance(cause, BusError) and cause.name == "timeout"
+                patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
+                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:

@@ -16,7 +16,6 @@ from ..plan import overrides, resources
 from ..plan.marker import marker
 from ..spec.kept import kept
 from ..spec.load import load_resources
-from ..systemd import manager
 from . import identity, scope
 from .caller import document
 from .store import CONFIG, Container
@@ -142,7 +141,7 @@ def change(container: Container, limits: Resources, named: list[Property]) -> No
         with scope.connect() as bus:
             if not scope.is_ours(bus, known.unit, marker(container.absolute()), deadline):
                 raise Error(f"`{known.unit}` is not the scope of `{container.id}` any more")
-            manager.set_unit_properties(bus, known.unit, told, deadline=deadline)
+            scope.change(bus, known.unit, told, deadline, [name for name, _, _ in named])
     tree.apply(known.cgroup, files)
 
 

@@ -22,8 +22,8 @@ KERNEL_THREAD = 0x200000  # PF_KTHREAD
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TRANSIENT = pathlib.Path("/run/systemd/transient")
 STATE_ROOTS = ("/run/pyoci", "/run/crun", "/run/runc")
-# What is kept on purpose: compiled seccomp programs.
-CACHES = ("/run/pyoci/.seccomp", "/run/crun/.cache")
+# What is kept on purpose: compiled seccomp programs, and what systemd does not know.
+CACHES = ("/run/pyoci/.seccomp", "/run/pyoci/.systemd-unknown", "/run/crun/.cache")
 # Mounts that come and go on their own: systemd's, for each service that starts, and podman's, of its storage on itself.
 PASSING_MOUNTS = ("/run/credentials/", "/var/lib/containers/storage/overlay ")
 # Slices that stay once something has used them: they belong to the machine, not to a container.
