@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from time import monotonic
 
-from .. import jsonio, kernelfs
+from .. import jsonio, kernelfs, log
 from ..cgroup import tree
 from ..errors import Error, SpecError, because
 from ..plan import resources
+from ..plan.limits import devices as device_rules
 from ..plan.marker import marker
 from ..spec.kept import kept
 from ..spec.load import load_resources
 from ..systemd import manager
-from . import identity, scope
+from . import identity, probe, scope
 from .caller import document
 from .store import CONFIG, Container
 
@@ -25,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..plan.resources import Property
     from ..settings import Options, Settings
     from ..spec.types import Config, Resources
 
@@ -105,7 +107,8 @@ def merged(before: Resources, asked: Resources) -> Resources:
     result: Any = {**before}
     for section, value in asked.items():
         old = result.get(section)
-        result[section] = {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
+        if section != "devices" or value:  # an empty list asks for nothing
+            result[section] = {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
     was_idle, cpu = before.get("cpu", {}).get("idle") == 1, result.get("cpu", {})
     if was_idle and cpu.get("idle") == 0 and not cpu.get("shares"):
         result["cpu"] = {**cpu, "shares": 1024}  # or the unit would stay idle: it has one property for both
@@ -124,21 +127,36 @@ def only(after: Resources, asked: Resources) -> Resources:
 def change(container: Container, limits: Resources) -> None:
     """Tell systemd, and write the files. Raises Error."""
     known = container.known
-    told, files = resources.properties(limits), resources.files(limits)
     if not known.cgroup:
         raise Error(f"cannot update `{container.id}`: it has no cgroup of its own")
-    if limits.get("devices") and not known.unit:
-        raise Error(f"cannot update `{container.id}`: its devices are restricted by a program that is not changed")
+    if limits.get("devices") and not probe.facts({}).restricts_devices:  # type: ignore[typeddict-item]
+        log.warning(device_rules.UNPRIVILEGED)
+        limits = device_rules.enforced(limits, False)
+    told, files = resources.properties(limits), resources.files(limits)
     check_usage(known.cgroup, limits)
     for file in files:
         tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
-    if known.unit and told:
-        deadline = monotonic() + DEADLINE
-        with scope.connect() as bus:
-            if not scope.is_ours(bus, known.unit, marker(container.absolute()), deadline):
-                raise Error(f"`{known.unit}` is not the scope of `{container.id}` any more")
-            manager.set_unit_properties(bus, known.unit, told, deadline=deadline)
+
+    def tell() -> None:
+        if known.unit and told:
+            tell_systemd(known.unit, marker(container.absolute()), told)
+
+    if limits.get("devices"):
+        from . import devices  # 6 ms of ctypes
+
+        devices.change(known, limits, tell)
+    else:
+        tell()
     tree.apply(known.cgroup, files)
+
+
+def tell_systemd(unit: str, mark: str, told: list[Property]) -> None:
+    """Change the properties of the scope, if it is the container's. Raises Error."""
+    deadline = monotonic() + DEADLINE
+    with scope.connect() as bus:
+        if not scope.is_ours(bus, unit, mark, deadline):
+            raise Error(f"`{unit}` is not the scope of this container any more")
+        manager.set_unit_properties(bus, unit, told, deadline=deadline)
 
 
 def check_usage(cgroup: str, limits: Resources) -> None:

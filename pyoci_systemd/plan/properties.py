@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from . import overrides, resources, rootfs
+from . import overrides, rootfs
 from .facts import Request
 from .marker import PLAIN, marker
 
@@ -69,8 +69,10 @@ def description(config: Config, request: Request) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[Property, ...]:
-    """Return the scope's properties, in order.
+def plan(
+    config: Config, request: Request, limits: list[Property], pids: tuple[int, ...] = ()
+) -> tuple[Property, ...]:
+    """Return the scope's properties, in order; `limits` are those of linux.resources.
 
     Identity comes last but for the limits: an annotation may change the description, never the processes or the place.
     """
@@ -93,7 +95,7 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
         ("TasksAccounting", "b", True),
-        *resources.properties(config.get("linux", {}).get("resources", {})),
+        *limits,
     )
 
 
