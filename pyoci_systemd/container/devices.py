@@ -43,19 +43,19 @@ def change(known: Known, limits: Resources, tell: Callable[[], None]) -> None:
     """
     cgroup = known.cgroup.rpartition("/")[0] if known.unit else known.cgroup
     rules = devices.unsaid(limits, known.manager)
-    before = bpf.attached(cgroup)
-    new = load(rules) if rules else -1
+    old, new = [], [load(rules)] if rules else []
     try:
-        if rules:
-            bpf.attach(cgroup, new)
+        old = bpf.attached(cgroup)
+        for program in new:
+            bpf.attach(cgroup, program)
         try:
             tell()
         except BaseException:
-            if rules:
-                bpf.detach(cgroup, new)
+            for program in new:
+                bpf.detach(cgroup, program)
             raise
-        for old in before:
-            bpf.detach(cgroup, old)
+        for program in old:
+            bpf.detach(cgroup, program)
     finally:
-        for program in (*before, *([new] if rules else [])):
+        for program in [*old, *new]:
             posix.close(program)
