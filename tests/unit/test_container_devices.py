@@ -24,7 +24,7 @@ class Kernel:
         self.before, self.failing = attached, failing
         self.open: set[int] = set()
         monkeypatch.setattr(devices, "bpf", self)
-        monkeypatch.setattr(devices.posix, "close", self.open.remove)
+        monkeypatch.setattr("posix.close", self.open.remove)
 
     def step(self, said: str) -> None:
         self.steps.append(said)
