@@ -21,7 +21,6 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -74,6 +73,8 @@ class Creation:
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self._filter = -1
+        """the program that decides on devices, where systemd does not do all of it"""
 
     @property
     def init(self) -> Init:
@@ -130,6 +131,10 @@ class Creation:
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
+        if self.made.device_rules:
+            from . import devices  # 6 ms of ctypes, where systemd does not do it for us
+
+            self._filter = devices.load(self.made.device_rules)
         admission.descriptors(self.request.preserve_fds)
         if self.config.get("linux", {}).get("netDevices"):
             from .netdevices import Devices  # few containers have any
@@ -247,6 +252,8 @@ class Creation:
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Error("the container's init died")
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
+            # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
+            self._restrict_devices(unit_cgroup)
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
             # where the container sees them, and where systemd never writes
@@ -258,11 +265,10 @@ class Creation:
             tree.enter(known.cgroup, pid)
 
     def _restrict_devices(self, cgroup: str) -> None:
-        program = device_filter.program(self.config)
-        if program:
-            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+        if self._filter >= 0:
+            from . import devices
 
-            bpf.attach(cgroup, program)
+            devices.attach(cgroup, self._filter)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()

@@ -21,6 +21,11 @@ class Facts(Record):
     links: dict[str, str] | None = None
     """sources of mounts with `copy-symlink` that are links, and where each leads"""
 
+    @property
+    def restricts_devices(self) -> bool:
+        """Can a device program be attached to a cgroup, by systemd or by us: root of the first user namespace can."""
+        return self.uid == 0 and not self.in_user_namespace
+
 
 class Request(Record):
     """What the caller asked for besides config.json."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from . import resources
 from .facts import Request
 from .marker import PLAIN, marker
 
@@ -71,8 +70,10 @@ def description(config: Config, request: Request) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def plan(config: Config, request: Request, asked: Sequence[Property] = ()) -> tuple[Property, ...]:
-    """Return the scope's properties, in order; `asked` is what overrides.py found.
+def plan(
+    config: Config, request: Request, named: Sequence[Property], limits: Sequence[Property]
+) -> tuple[Property, ...]:
+    """Return the scope's properties, in order: `named` by the caller (overrides.py), `limits` of linux.resources.
 
     Identity comes last but for the limits: an annotation may change the description, never the processes or the place.
     """
@@ -80,10 +81,10 @@ def plan(config: Config, request: Request, asked: Sequence[Property] = ()) -> tu
     _, parent = unit_and_slice(config, request.id)
     own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
     own.append(("CollectMode", "s", "inactive-or-failed"))
-    named = {name for name, _, _ in asked}
+    replaced = {name for name, _, _ in named}
     return (
-        *(entry for entry in own if entry[0] not in named),
-        *asked,
+        *(entry for entry in own if entry[0] not in replaced),
+        *named,
         ("Documentation", "as", ["man:pyoci(1)", marker(request.state_dir)]),
         # systemd writes it into the unit's file as it is: a newline in it would begin another setting
         *([("SourcePath", "s", path)] if path.isprintable() else []),
@@ -94,5 +95,5 @@ def plan(config: Config, request: Request, asked: Sequence[Property] = ()) -> tu
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
         ("TasksAccounting", "b", True),
-        *resources.properties(config.get("linux", {}).get("resources", {})),
+        *limits,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import managers, overrides, properties
+from pyoci_systemd.plan import managers, overrides, properties, resources
 from pyoci_systemd.plan.marker import marker
 from tests.unit.plans import config, request
 
@@ -200,7 +200,8 @@ def test_markers_of_two_places_differ() -> None:
 
 def plan(made: Any, **changes: Any) -> tuple[tuple[str, str, object], ...]:
     asked = request(**changes)
-    return properties.plan(made, asked, overrides.plan(made, asked.properties))
+    limits = resources.properties(made["linux"].get("resources", {}))
+    return properties.plan(made, asked, overrides.plan(made, asked.properties), limits)
 
 
 def test_properties_in_order() -> None:
