@@ -5,9 +5,10 @@ from __future__ import annotations
 import _signal
 import posix
 
+from .. import signalname
 from ..cgroup.events import event
 from ..errors import Error, because
-from . import identity, process, signals
+from . import identity, process
 from .store import Container, boot_id
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(settings: Settings, options: Options) -> int:
     """Signal one container, or with --regex each that matches. Returns the exit status; raises Error."""
-    number = signals.number(options.signal)
+    number = signalname.number(options.signal)
     if not options.regex:
         signal_container(Container(settings.root, identity.check(options.id)), number, options.all)
         return 0

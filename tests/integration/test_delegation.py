@@ -94,6 +94,7 @@ def test_limits_inside_a_delegated_service(
     """The service's controllers reach the container, unless the caller stands in their way: then it is told."""
     placed(container, f"/system.slice/{SERVICE}/payload")
     container.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 33}}
+    container.bundle.write()
     files = " ".join(str(OWN / "payload" / name) for name in ("memory.max", "pids.max"))
     look = f"set -e; {runtime} create --bundle {container.bundle.path} {container.name}; cat {files}"
     out, said = service("sh", "-c", f"{look}; {runtime} delete --force {container.name}").communicate(timeout=60)

@@ -240,22 +240,26 @@ def test_exec_where_the_cgroup_is_divided(container: Container, wait_until: Wait
 @needs("pids controller")
 def test_exec_stays_in_the_container_s_cgroup(container: Container, wait_until: Wait) -> None:
     """Also when its first process has left that, and nothing there takes another."""
-    pid = up(container, "exec sleep 1000")
+    pid = up(container, "sleep 1000 & exec sleep 1000")
+    wait_until(lambda: len(everybody(pid)) == 2, "a child")
     own = cgroup(pid)
+    (own / "below").mkdir()
     outside = own.parent.parent / "pyoci-outside"
     outside.mkdir()
     try:
+        # somebody has to stay, or systemd takes the scope away
+        (own / "below/cgroup.procs").write_text(str(max(everybody(pid) - {pid})))
         (outside / "cgroup.procs").write_text(str(pid))
-        (own / "below").mkdir()
         (own / "cgroup.subtree_control").write_text("+pids")
         for _ in range(2):
             pid_file = container.bundle.path / "pid"
             container.run("exec", "--detach", "--pid-file", pid_file, container.name, "sleep", "1000", check=True)
             assert cgroup(int(pid_file.read_text())) == own / "pyoci-exec"
-        container.delete()
-        wait_until(lambda: not own.exists(), "the end of its cgroup")
     finally:
+        container.delete()
+        wait_until(lambda: not alive(pid), "its end")
         outside.rmdir()
+    wait_until(lambda: not own.exists(), "the end of its cgroup")
 
 
 def test_signal_names_are_all_understood(container: Container) -> None:
