@@ -218,11 +218,11 @@ def test_no_container_is_a_slice(container: Container) -> None:
 @ours
 @pytest.mark.parametrize("manager", ["systemd", "cgroupfs"])
 def test_a_container_nests_cgroups_deeper_than_a_path_is_long(container: Container, manager: str) -> None:
-    """Neither systemd nor crun can remove them, nor say who lives there."""
+    """systemd 252 leaves them where they are, and a path of them is too long for anybody."""
     mapped(container)
     start(container, f"--cgroup-manager={manager}")
     where = cgroup(container.state()["pid"])
-    nest(where, "x" * 200, 40)  # as its root could, by relative paths
+    nest(where, "x" * 200, 1100)  # as its root could, by relative paths
     assert str(container.state()["pid"]) in container.run("ps", container.name, check=True).stdout.split()
     container.delete()
     assert settled(lambda: not where.exists(), 5.0)
