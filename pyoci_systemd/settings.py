@@ -85,6 +85,7 @@ class Options:
     rootless: bool
     process: str
     command: list[str]
+    ps_options: list[str]
     cwd: str
     env: list[str]
     user: str

@@ -29,7 +29,7 @@ from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
-from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
+from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
 from .explain import explain
 from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from .netdevices import Devices
     from .resctrl import Share
 
-SUBGROUP = "container"
 DEADLINE = 30.0  # seconds for systemd to make a scope
 
 
@@ -200,7 +199,7 @@ class Creation:
         """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
         if self.made.manager != "cgroupfs":
             return ""
-        return f"{tree.ROOT}/{self.made.cgroups_path.strip('/') or self.options.id}"
+        return f"{tree.ROOT}/{self.made.placement.path}"
 
     def _intent(self) -> Known:
         made = self.made
@@ -251,18 +250,12 @@ class Creation:
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Error("the container's init died")
-            known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
             # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
             self._restrict_devices(unit_cgroup)
-            tree.enter(known.cgroup, pid)
-            tree.enable_controllers(unit_cgroup)
-            # where the container sees them, and where systemd never writes
-            tree.apply(known.cgroup, self.made.limits)
+            known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
+            placement.in_scope(unit_cgroup, known.cgroup, self.made, pid)
         elif known.cgroup:
-            make_cgroup(known.cgroup)
-            tree.apply(known.cgroup, self.made.limits)
-            self._restrict_devices(known.cgroup)
-            tree.enter(known.cgroup, pid)
+            placement.in_cgroupfs(known.cgroup, self.made, pid, self._restrict_devices)
 
     def _restrict_devices(self, cgroup: str) -> None:
         if self._filter >= 0:
@@ -383,14 +376,6 @@ class Creation:
 def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
     """Return the properties with the process filled in."""
     return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
-def make_cgroup(path: str) -> None:
-    """Make a cgroup and hand the controllers down to it. Raises Error."""
-    try:
-        tree.make_delegated(path)
-    except OSError as error:
-        raise because(f"cannot make the cgroup `{path}`", error) from None
 
 
 def now() -> str:
