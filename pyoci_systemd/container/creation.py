@@ -248,6 +248,7 @@ class Creation:
             tree.enable_controllers(unit_cgroup)
             # where the container sees them, and where systemd never writes
             tree.apply(known.cgroup, self.made.limits)
+            tree.apply(unit_cgroup, [limit for limit in self.made.limits if limit.above])
         elif known.cgroup:
             make_cgroup(known.cgroup)
             tree.apply(known.cgroup, self.made.limits)

@@ -12,6 +12,8 @@ from ..systemd.bus import Bus, system_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     Property = tuple[str, str, object]
 
 CONNECT_DEADLINE = 10.0
@@ -30,10 +32,27 @@ def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> N
 
     Raises BusError: also when a unit of that name lives, which is not touched.
     """
+
+    def ask(known: list[Property]) -> None:
+        job = manager.start_transient_unit(bus, unit, known, deadline=deadline)
+        manager.wait_job(bus, job, deadline=deadline)
+
+    known_alone(unit, properties, ask)
+
+
+def change(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
+    """Change properties of the scope; one that this systemd does not know, or not in a scope that stands, is left out.
+
+    Raises BusError.
+    """
+    known_alone(unit, properties, lambda known: manager.set_unit_properties(bus, unit, known, deadline=deadline))
+
+
+def known_alone(unit: str, properties: list[Property], ask: Callable[[list[Property]], None]) -> None:
+    """Ask systemd, without the properties that it refuses, one after the other. Raises BusError."""
     for _ in range(MOST_UNKNOWN):
         try:
-            job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)
-            return manager.wait_job(bus, job, deadline=deadline)
+            return ask(properties)
         except manager.Unsupported as error:
             log.debug(f"this systemd does not know the property `{error.property}`")
             fewer = [entry for entry in properties if entry[0] != error.property]
@@ -41,6 +60,11 @@ def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> N
                 raise
             properties = fewer
     raise Error(f"systemd refuses too many properties of `{unit}`")
+
+
+def directory(cgroup: str, unit: str) -> str:
+    """Return the cgroup of the scope in which the container has its cgroup."""
+    return f"{cgroup}/".partition(f"/{unit}/")[0] + f"/{unit}"
 
 
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
