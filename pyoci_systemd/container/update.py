@@ -26,12 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..cgroupfile import File
+    from ..plan.resources import Property
     from ..settings import Options, Settings
     from ..spec.types import Config, Resources
-    from ..systemd.bus import Bus
-
-    Property = tuple[str, str, object]
 
 DEADLINE = 10.0
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
@@ -162,25 +159,22 @@ def change(container: Container, asked: list[Resources]) -> None:
     for files, _ in planned:
         for file in files:
             tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
-    if not known.unit or not any(told for _, told in planned):
-        perform(container, planned, None)
-        return
-    deadline = monotonic() + DEADLINE
-    with scope.connect() as bus:
-        if not scope.is_ours(bus, known.unit, marker(container.absolute()), deadline):
-            raise Error(f"`{known.unit}` is not the scope of `{container.id}` any more")
-        perform(container, planned, bus)
-
-
-def perform(container: Container, planned: list[tuple[list[File], list[Property]]], bus: Bus | None) -> None:
-    """Do the steps; `bus` is needed where systemd is to be told. Raises Error."""
-    known = container.known
     for files, told in planned:
         tree.change(known.cgroup, files)
-        if bus and told:
-            scope.change(bus, known.unit, told, monotonic() + DEADLINE)
+        if known.unit and told:
+            tell_systemd(known.unit, marker(container.absolute()), told)
         if known.unit:
-            tree.change(scope.directory(known.cgroup, known.unit), [file for file in files if file.above])
+            above = [file for file in files if file.above]
+            tree.change(scope.directory(known.cgroup, known.unit), above)
+
+
+def tell_systemd(unit: str, mark: str, told: list[Property]) -> None:
+    """Change the properties of the scope, if it is the container's. Raises Error."""
+    deadline = monotonic() + DEADLINE
+    with scope.connect() as bus:
+        if not scope.is_ours(bus, unit, mark, deadline):
+            raise Error(f"`{unit}` is not the scope of this container any more")
+        scope.change(bus, unit, told, deadline)
 
 
 def check_usage(cgroup: str, limits: Resources) -> None:
