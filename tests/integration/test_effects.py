@@ -5,9 +5,11 @@ Times are those of the machine's own clock, so a virtual machine that runs slowl
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -133,25 +135,35 @@ def test_fork_bomb(container: Container) -> None:
     assert int(refused) > 0
 
 
+def shares(cgroup: pathlib.Path, windows: int = 5, seconds: float = 0.8) -> Iterator[float]:
+    """Yield which part of a processor a cgroup had, in one window of time after the other."""
+    for _ in range(windows):
+        used, at = counted(cgroup, "cpu.stat")["usage_usec"], time.monotonic()
+        time.sleep(seconds)
+        yield (counted(cgroup, "cpu.stat")["usage_usec"] - used) / 1e6 / (time.monotonic() - at)
+
+
 @needs("cpu controller")
-@pytest.mark.parametrize("burst", [0, 10_000])
-def test_quota(container: Container, burst: int) -> None:
-    """A spinner gets its part of the time within 10 %; what it saved when it slept comes on top, as a burst."""
-    limited(container, cpu={"quota": 10_000, "period": 40_000, "burst": burst})
-    usage = "grep -h usage_usec /sys/fs/cgroup/cpu.stat; cut -d' ' -f1 /proc/uptime"
-    spin = "timeout 2 sh -c 'while :; do :; done'"
-    script = f"{usage}; {spin}; {usage}; for n in 1 2 3; do sleep 0.2; timeout 0.2 sh -c 'while :; do :; done'; done"
-    container.create(f"({script}) >/dev/shm/said 2>&1; exec sleep 1000")
+def test_quota(container: Container) -> None:
+    """A spinner gets its part of the time within 10 %, and never more.
+
+    The largest of several windows counts, for on a busy host the whole machine stands still now and then.
+    """
+    limited(container, cpu={"quota": 10_000, "period": 40_000})
+    container.create("while :; do :; done")
     container.start()
-    said = pathlib.Path(f"/proc/{container.state()['pid']}/root/dev/shm/said")
-    container.run(
-        "exec", container.name, "sh", "-c", "while ! ps | grep -q 'sleep 1000'; do sleep 0.1; done", check=True
-    )
-    _, before, at, _, after, till = said.read_text().split()
-    share = (int(after) - int(before)) / 1e6 / (float(till) - float(at))
-    assert share == pytest.approx(0.25, rel=0.1)
+    assert max(shares(cgroup_of(container))) == pytest.approx(0.25, rel=0.1)
+    container.delete()
+
+
+@needs("cpu controller")
+def test_burst(container: Container, wait_until: Wait) -> None:
+    """What was saved while it slept comes on top: in the scope as well, or the scope would hold it back."""
+    limited(container, cpu={"quota": 10_000, "period": 40_000, "burst": 10_000})
+    container.create("while :; do sleep 0.2; timeout 0.2 sh -c 'while :; do :; done'; done")
+    container.start()
     for cgroup in (cgroup_of(container), cgroup_of(container).parent):
-        assert (counted(cgroup, "cpu.stat")["burst_usec"] > 0) is (burst > 0)
+        wait_until(lambda at=cgroup: counted(at, "cpu.stat")["burst_usec"] > 0, f"a burst in {cgroup}", 10)
     container.delete()
 
 
@@ -199,19 +211,23 @@ def test_processors(container: Container) -> None:
 
 @needs("io controller")
 def test_throttle(container: Container, null_disk: str) -> None:
-    """2 MiB at 1 MiB a second take two seconds, and unthrottled next to none."""
+    """2 MiB at 1 MiB a second take two seconds; without that they are written at once."""
     with_disk(container, null_disk)
     limited(container, blockIO={"throttleWriteBpsDevice": [{**device(null_disk), "rate": M}]})
-    write = f"dd if=/dev/zero of={DISK} bs=64k count=32 oflag=direct 2>/dev/null"
-    timed = f"cut -d' ' -f1 /proc/uptime; {write}; cut -d' ' -f1 /proc/uptime"
     container.create()
     container.start()
-    for asked, least, most in ((None, 1.5, 2.6), (0, 0, 1.2)):
-        if asked is not None:
-            text = '{"blockIO": {"throttleWriteBpsDevice": [{"major": %(major)d, "minor": %(minor)d, "rate": 0}]}}'
-            container.run("update", "-r", "-", container.name, input=text % device(null_disk), check=True)
+
+    def seconds() -> float:
+        write = f"dd if=/dev/zero of={DISK} bs=64k count=32 oflag=direct 2>/dev/null"
+        timed = f"cut -d' ' -f1 /proc/uptime; {write}; cut -d' ' -f1 /proc/uptime"
         since, till = container.run("exec", container.name, "sh", "-c", timed, check=True).stdout.split()
-        assert least < float(till) - float(since) < most
+        return float(till) - float(since)
+
+    throttled = seconds()
+    assert throttled > 1.5
+    lifted = {"blockIO": {"throttleWriteBpsDevice": [{**device(null_disk), "rate": 0}]}}
+    container.run("update", "-r", "-", container.name, input=json.dumps(lifted), check=True)
+    assert seconds() < throttled / 2
     container.delete()
 
 

@@ -57,6 +57,14 @@ def test_must_CG1(top: pathlib.Path, container: Container) -> None:
         os.waitpid(pid, 0)
 
 
+@crun_does_not("looks since 1.30, before that it waits for ever")
+def test_must_CG1_frozen(top: pathlib.Path, container: Container) -> None:
+    """Nor is one in which nobody would ever run."""
+    (top / "cold").mkdir()
+    (top / "cold/cgroup.freeze").write_text("1")
+    assert create(container, "/pyoci-must/cold/inside") == f"pyoci: cgroup `{top}/cold` is frozen\n"
+
+
 @pytest.mark.parametrize("path", ["/pyoci-must/absolute", "pyoci-must/relative"])
 def test_must_CG2(top: pathlib.Path, container: Container, path: str) -> None:
     """Absolute and relative ones are found below the mount of the hierarchy; the same is the same place again."""
@@ -70,6 +78,30 @@ def test_must_CG2(top: pathlib.Path, container: Container, path: str) -> None:
 def test_must_CG2_invalid(container: Container, path: str) -> None:
     container.config["linux"]["cgroupsPath"] = path
     container.refused("linux.cgroupsPath")
+
+
+@pytest.mark.parametrize("manager", ["systemd", "cgroupfs"])
+def test_must_CG3(container: Container, manager: str) -> None:
+    """The files that the kernel lists go to the root of the user namespace, as far as the cgroup has them; no others.
+
+    A machine has files of controllers on its list that the cgroup has not got: no failure.
+    """
+    linux = container.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    for kind in ("uidMappings", "gidMappings"):
+        linux[kind] = [{"containerID": 0, "hostID": 100_000, "size": 65536}]
+    container.bundle.args("sleep", "1000")
+    path = container.bundle.path
+    for directory in (path, *path.parents[:-2]):  # the container's root goes there
+        directory.chmod(0o755)
+    container.run(f"--cgroup-manager={manager}", "create", "--bundle", path, container.name, check=True)
+    cgroup = cgroup_of(container)
+    listed = pathlib.Path("/sys/kernel/cgroup/delegate").read_text().split()
+    assert {"cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} <= {*listed}
+    given = {entry.name for entry in cgroup.iterdir() if entry.stat().st_uid == 100_000}
+    assert given == {name for name in listed if (cgroup / name).exists()}
+    assert (cgroup.stat().st_uid, cgroup.stat().st_gid) == (100_000, 100_000)
+    container.delete()
 
 
 @pytest.mark.parametrize("last", [True, False])
