@@ -34,6 +34,7 @@ def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
         raise because(f"cannot make the cgroup `{inner}`", error) from None
     # where the container sees them, and where systemd never writes
     tree.apply(cgroup, made.limits)
+    tree.apply(scope, [limit for limit in made.limits if limit.above])
     give_away(inner, made, pid)
 
 

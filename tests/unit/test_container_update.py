@@ -98,6 +98,10 @@ def test_bad_file(text: str, tmp_path: pathlib.Path) -> None:
     ({"cpu": {"idle": 1}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 1024}}),
     ({"cpu": {"idle": 1, "shares": 5}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 5}}),
     ({"cpu": {"idle": 1}}, {"cpu": {"quota": 5}}, {"cpu": {"idle": 1, "quota": 5}}),
+    # what unified says counts, so it must not outlive what is asked now
+    ({"unified": {"memory.max": "1", "memory.high": "2"}}, {"memory": {"limit": 3}}, {"unified": {"memory.high": "2"}, "memory": {"limit": 3}}),
+    ({"memory": {"limit": 3}}, {"unified": {"memory.max": "1"}}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}),
+    ({}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}),
 ])  # fmt: skip
 def test_laid_over(before: Any, asked: Any, after: Any) -> None:
     was = json.dumps(before)
@@ -108,6 +112,26 @@ def test_laid_over(before: Any, asked: Any, after: Any) -> None:
 def test_sections_that_nobody_asks_about_are_left_alone() -> None:
     after: Any = {"memory": {"limit": 1}, "pids": {"limit": 2}}
     assert update.only(after, {"pids": {"limit": 2}}) == {"pids": {"limit": 2}}
+    after = {"unified": {"memory.high": "1", "memory.min": "2"}}
+    assert update.only(after, {"unified": {"memory.min": "2"}}) == {"unified": {"memory.min": "2"}}
+
+
+@pytest.mark.parametrize(("before", "limits", "first"), [
+    ({}, {"cpu": {"quota": 5000, "burst": 5000}}, None),
+    ({"cpu": {"quota": 9000, "burst": 9000}}, {"cpu": {"quota": 5000, "burst": 5000}}, {"cpu": {"burst": 0}}),
+    ({"cpu": {"quota": 9000, "burst": 0}}, {"cpu": {"quota": 5000, "burst": 5000}}, None),
+    ({"cpu": {"quota": 9000, "burst": 9000}}, {"pids": {"limit": 1}}, None),
+    # total of memory and swap: less memory, more swap
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 32, "swap": 96}}, {"unified": {"memory.swap.max": "64"}}),
+    ({"memory": {"limit": 64, "swap": 96}}, {"memory": {"limit": 32, "swap": 96}}, {"unified": {"memory.swap.max": "64"}}),
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 32, "swap": -1}}, {"unified": {"memory.swap.max": "max"}}),
+    ({"memory": {"limit": 64, "swap": -1}}, {"memory": {"limit": 32, "swap": 96}}, None),
+    ({"memory": {"limit": 64, "swap": 96}}, {"memory": {"limit": 32, "swap": 64}}, None),
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 96, "swap": 128}}, None),
+    ({"memory": {"limit": 64}}, {"memory": {"limit": 32}}, None),
+])  # fmt: skip
+def test_what_has_to_come_first(before: Any, limits: Any, first: Any) -> None:
+    assert update.steps(before, limits) == ([first, limits] if first else [limits])
 
 
 @pytest.mark.parametrize(("memory", "refused"), [
