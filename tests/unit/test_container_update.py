@@ -10,8 +10,10 @@ import pytest
 
 from pyoci_systemd.cli.options import VERBS, defaults
 from pyoci_systemd.container import update
+from pyoci_systemd.container.store import Container, Known
 from pyoci_systemd.errors import Error, SpecError
 from pyoci_systemd.settings import Options
+from tests.unit.plans import facts
 
 
 def asked(**options: str) -> Any:
@@ -93,6 +95,7 @@ def test_bad_file(text: str, tmp_path: pathlib.Path) -> None:
     ({"cpu": {"period": 5}}, {"cpu": {"quota": 7}}, {"cpu": {"period": 5, "quota": 7}}),
     ({"unified": {"a.b": "1"}}, {"unified": {"a.c": "2"}}, {"unified": {"a.b": "1", "a.c": "2"}}),
     ({"devices": [1, 2]}, {"devices": [3]}, {"devices": [3]}),
+    ({"devices": [1, 2]}, {"devices": []}, {"devices": [1, 2]}),  # asks for nothing
     ({"hugepageLimits": [1]}, {"pids": {"limit": 1}}, {"hugepageLimits": [1], "pids": {"limit": 1}}),
     # the unit has one property for weight and idle
     ({"cpu": {"idle": 1}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 1024}}),
@@ -150,3 +153,15 @@ def test_what_is_in_use(memory: Any, refused: bool, tmp_path: pathlib.Path) -> N
             update.check_usage(str(tmp_path), {"memory": memory})
     else:
         update.check_usage(str(tmp_path), {"memory": memory})
+
+
+def test_devices_where_nobody_restricts_them(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """Rootless: neither systemd nor we can, and that is said."""
+    said: list[str] = []
+    monkeypatch.setattr("pyoci_systemd.container.probe.facts", lambda _: facts(in_user_namespace=True))
+    monkeypatch.setattr("pyoci_systemd.log.warning", said.append)
+    container = Container(str(tmp_path), "c")
+    container.write_file = lambda name, data: None  # type: ignore[method-assign]
+    container.write(Known("c", "/b", "/b/rootfs", "", "user", "cgroupfs", cgroup=str(tmp_path)))
+    update.change(container, {"devices": [{"allow": False, "access": "rwm"}]})
+    assert said == ["linux.resources.devices: nothing restricts devices here: only root of the host can"]
