@@ -30,10 +30,24 @@ def main(settings: Settings, options: Options) -> int:
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
     try:
         reap_orphans = shares_pids and not options.no_subreaper
+        if options.keep:
+            return wait_and_record(creation, reap_orphans)
         return Foreground(creation.init.pid, creation.master, reap_orphans).wait()
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
+
+
+def wait_and_record(creation: Creation, reap_orphans: bool) -> int:
+    """Wait for the end of a container that stays, and write down how it ended. Returns its exit status."""
+    from ..cgroup.oom import Kills  # of containers that somebody will look at alone
+    from . import ending
+
+    kills = Kills(creation.known.cgroup)
+    waiting = Foreground(creation.init.pid, creation.master, reap_orphans, kills)
+    status = waiting.wait()
+    ending.record(creation.container, ending.how(waiting.ended, kills.any()))
+    return status
 
 
 def await_workload(creation: Creation) -> None:

@@ -10,6 +10,7 @@ from pyoci_systemd import log
 from pyoci_systemd.cli import commands
 from pyoci_systemd.cli.options import (
     CHOICE,
+    EACH,
     FLAG,
     GLOBALS,
     HELP,
@@ -270,7 +271,7 @@ def test_options_type_names_the_table(verb) -> None:  # type: ignore[no-untyped-
     for dest, _, kind, _, _ in verb.options:
         assert Options.__annotations__[dest] == KINDS[kind]
     for dest, _, default in verb.arguments:
-        assert Options.__annotations__[dest] == ("list[str]" if default == REST else "str")
+        assert Options.__annotations__[dest] == ("list[str]" if default in (REST, EACH) else "str")
 
 
 def test_options_type_names_nothing_else() -> None:
