@@ -19,7 +19,7 @@ from time import gmtime, monotonic, strftime, time
 from .. import jsonio, log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
-from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
+from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import device_filter
 from ..plan import hooks as hook_plan
@@ -153,8 +153,7 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
         finally:
             if self._bus:
                 # before anything waits for the workload: messages that pile up on an undrained connection made
@@ -242,7 +241,7 @@ class Creation:
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
-                raise self._last_words() or Error("the container's init died")
+                raise self._last_words() or Died()
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
@@ -307,8 +306,7 @@ class Creation:
         try:
             self._commit()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
 
     def _commit(self) -> None:
         signals.interrupted()
@@ -337,8 +335,12 @@ class Creation:
 
     # -- the way back
 
-    def undo(self, cause: BaseException) -> None:
-        """Leave nothing behind. What cannot be undone is logged: the cause is what the caller must hear."""
+    def undo(self, cause: BaseException) -> BaseException:
+        """Leave nothing behind, and return the cause, which is what the caller must hear; what stays is logged."""
+        if self._init:
+            from . import oomkill  # of those alone that fail
+
+            cause = oomkill.blamed(cause, self.init.pid)
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -359,6 +361,7 @@ class Creation:
             from . import hooks
 
             hooks.run_last(self.config, self.known, self.settings.root)
+        return cause
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""

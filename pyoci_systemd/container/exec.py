@@ -71,9 +71,12 @@ class Execution:
         posix.close(target)
         try:
             return self._converse(entry, joining, outside)
-        except BaseException:
+        except BaseException as error:
+            from . import oomkill  # of those alone that fail
+
+            cause = oomkill.blamed(error, entry.init.pid)
             entry.init.abandon()
-            raise
+            raise cause from None
 
     def _check_status(self) -> None:
         """Refuse a container in which nothing can run. Raises Error."""
