@@ -340,7 +340,7 @@ class Creation:
         if self._init:
             from . import oomkill  # of those alone that fail
 
-            cause = oomkill.blamed(cause, self.init.pid)
+            cause = oomkill.blamed(cause, self.init.pid, self.memory_limit())
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -362,6 +362,11 @@ class Creation:
 
             hooks.run_last(self.config, self.known, self.settings.root)
         return cause
+
+    def memory_limit(self) -> str:
+        """Return the limit of its memory in bytes, "" when there is none."""
+        limits = [limit.value for limit in self.made.limits if limit.name == "memory.max"]
+        return limits[-1] if limits and limits[-1] != "max" else ""
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""

@@ -12,10 +12,11 @@ a container, so each key is there when somebody saw it, and is never guessed:
 - so does an `events` that is at work at the end: it reads what a zombie tells, or asks its pidfd (from Linux 6.15 on);
 - a first process that nobody has collected yet tells it itself;
 - a cgroup that systemd does not remove (`--cgroup-manager=cgroupfs`) goes on counting;
+- the kernel's log says that it killed the first process so, until newer messages take the place of these;
 - a scope that is told to linger (`org.systemd.property.CollectMode`) says oom-kill, when that is why it failed.
 
-After a detached `run`, or `create` and `start`, whose caller has collected the process and which nobody watched,
-nothing of it is known to anybody but that caller.
+After a detached `run`, or `create` and `start`, whose caller has collected the process and which nobody watched, its
+code is known to nobody but that caller, and a kill of another process than the first to nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..cgroup.files import Files
 from ..cgroup.keyed import flat, present
 from ..cgroup.oom import KILLS
 from ..errors import BusError, NotFound
-from . import lock, process
+from . import kernellog, lock, process
 from .store import Container, boot_id
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def of(container: Container) -> Data:
     found: Data = {}
     if known.boot_id == boot_id():
         found = {**_scope(known), **how(process.exit_status(known.pid, known.start_time), _counted(known))}
-    return {**found, **_recorded(container)}
+    return _by_log(known, {**found, **_recorded(container)})
 
 
 def how(status: int | None, oom_killed: bool | None) -> Data:
@@ -57,21 +58,29 @@ def how(status: int | None, oom_killed: bool | None) -> Data:
     return present({"code": code, "signal": signal or None, "oom_killed": oom_killed})
 
 
-def record(container: Container, found: Data) -> None:
-    """Write down what was seen of the end of a container; of two who saw it, each adds what the other has not seen.
+def record(container: Container, found: Data) -> Data:
+    """Write down what was seen of the end of a container, and return it; who else saw it adds what is new.
 
-    Nothing happens when the container has been deleted meanwhile. Raises Error.
+    Nothing is written when the container has been deleted meanwhile. Raises Error.
     """
+    found = _by_log(container.known, found)
     held = lock.wait(container.path, PATIENCE)
     if held < 0:
-        return  # deleted, or being deleted
+        return found  # deleted, or being deleted
     try:
-        if not _same(container):
-            return  # deleted, and made anew
-        if whole := {**found, **_recorded(container)}:
-            container.write_file(EXIT, jsonio.dumps(whole).encode())
+        # it may have been deleted, and made anew
+        if _same(container) and (found := {**found, **_recorded(container)}):
+            container.write_file(EXIT, jsonio.dumps(found).encode())
     finally:
         posix.close(held)
+    return found
+
+
+def _by_log(known: Known, found: Data) -> Data:
+    """Return what was found, and what the kernel's log adds to it."""
+    if "oom_killed" in found or known.boot_id != boot_id():
+        return found
+    return {**found, "oom_killed": True} if kernellog.killed(known.pid, known.start_time) else found
 
 
 def _same(container: Container) -> bool:

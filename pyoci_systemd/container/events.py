@@ -115,7 +115,8 @@ class Follower:
         return pidinfo.exit_status(self.pidfd) if status is None else status
 
     def _end(self) -> None:
-        how = ending.how(self._exit_status(), self.kills.any())
-        ending.record(self.container, how)
+        how = ending.record(self.container, ending.how(self._exit_status(), self.kills.any()))
+        if how.get("oom_killed") and not self.kills.count:
+            say("oom", self.container)  # the cgroup had gone before we could look; the kernel's log tells
         if self.states:
             say("state", self.container, {"status": "stopped", **({"exit": how} if how else {})})

@@ -1,41 +1,61 @@
-"""What is said when the kernel killed a process of ours, or a container's, for want of memory: a limit is too low."""
+"""What is said when the kernel killed an init of ours, or a container, for want of memory: a limit is too low.
+
+memory.events knows, as long as there is the cgroup: systemd removes that of a scope soon after its last process. Then
+the kernel's log may still tell.
+"""
 
 from __future__ import annotations
 
 from .. import log
 from ..cgroup import oom, tree
 from ..errors import Error
-from . import process
+from ..init.dialogue import Died
+from . import kernellog, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .store import Container
 
 PATIENCE = 1.0  # seconds for a process that has been killed to go
 KILLED = 9
 
 
-def blamed(error: BaseException, pid: int) -> BaseException:
+def blamed(error: BaseException, pid: int, limit: str = "") -> BaseException:
     """Return the error of what failed; a better one if it failed because the kernel killed the init `pid`.
 
-    Asked before anything is undone, and before the process is collected: it and its cgroup are the witnesses.
+    Asked before anything is undone, and before the process is collected: it is the first witness. `limit` is that of
+    its memory in bytes, as far as the caller knows.
     """
     if not pid or not isinstance(error, (Error, OSError)):
         return error
     try:
-        reason = oom.reason(tree.of_process(pid))
-        if reason and _killed(pid):
-            return Error(f"the container's init was killed: {reason}")
+        started = process.start_time(pid)
+        # one that answered is not waited for
+        patience = PATIENCE if isinstance(error, (Died, OSError)) else 0.0
+        if not process.wait_gone(pid, started, patience) or process.exit_status(pid, started) != KILLED:
+            return error
+        why = reason(tree.of_process(pid), pid, started, limit)
+        return Error(f"the container's init was killed: {why}") if why else error
     except (Error, OSError) as other:
         log.debug(f"cannot find out why: {other}")
-    return error
+        return error
 
 
-def _killed(pid: int) -> bool:
-    started = process.start_time(pid)
-    return process.wait_gone(pid, started, PATIENCE) and process.exit_status(pid, started) == KILLED
+def reason(cgroup: str, pid: int, started: int, limit: str) -> str:
+    """Return why the kernel killed a process, or others of its cgroup, for want of memory; "" if nobody says it did."""
+    if why := oom.reason(cgroup):
+        return why
+    why = kernellog.killed(pid, started)
+    if why == kernellog.OF_A_CGROUP and limit:
+        return f"out of memory, the limit of {limit} bytes is too low"
+    return "out of memory" if why else ""
 
 
-def tell(container_id: str, cgroup: str) -> None:
-    """Say that a container has been killed, if that is why; its cgroup may have gone already, and nobody knows then."""
+def tell(container: Container, limit: str) -> None:
+    """Say that a container has been killed by the kernel, if it was."""
+    known = container.known
     try:
-        if reason := oom.reason(cgroup):
-            log.error(f"container `{container_id}` was killed: {reason}")
-    except Error:
-        return
+        if why := reason(known.cgroup, known.pid, known.start_time, limit):
+            log.error(f"container `{container.id}` was killed: {why}")
+    except Error as other:
+        log.debug(f"cannot find out why: {other}")

@@ -14,7 +14,7 @@ import pytest
 from pyoci_systemd import kernelfs
 from pyoci_systemd.cgroup.oom import Kills, reason
 from pyoci_systemd.cgroup.watched import Watched
-from pyoci_systemd.container import ending, laststeps, oomkill, pidinfo, process, store
+from pyoci_systemd.container import ending, kernellog, laststeps, oomkill, pidinfo, process, store
 from pyoci_systemd.container.state import describe
 from pyoci_systemd.container.store import Container, Known
 from pyoci_systemd.errors import Error
@@ -90,7 +90,8 @@ def test_pidfd_of_a_collected_process(ended: Ended) -> None:
 
 
 @pytest.fixture
-def container(tmp_path: pathlib.Path, ended: Ended) -> Container:
+def container(tmp_path: pathlib.Path, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> Container:
+    monkeypatch.setattr(kernellog, "_victims", [])
     one = Container(str(tmp_path / "state"), "c1")
     one.claim()
     one.write(Known("c1", "/b", "/b/rootfs", "", "root", "systemd", boot_id=store.boot_id()))
@@ -200,6 +201,7 @@ SAID = "the container's init was killed: out of memory, the limit of 4096 bytes 
 ])  # fmt: skip
 def test_blamed(script: str, counted: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyoci_systemd.cgroup.oom.reason", lambda cgroup: counted)
+    monkeypatch.setattr(kernellog, "_victims", [])
     monkeypatch.setattr("pyoci_systemd.cgroup.tree.of_process", lambda pid: "/sys/fs/cgroup")
     one = Ended(script)
     failed, stopped = Error("it failed"), KeyboardInterrupt()
@@ -224,3 +226,48 @@ def test_an_init_that_never_became_its_program() -> None:
             assert process.wait_gone(child.pid, process.start_time(child.pid), 10)
             assert laststeps.died(child.pid) == dead
     assert not laststeps.died(2**22)
+
+
+# -- the kernel's log
+
+LOG = {
+    "3,1201,5000000,-;Memory cgroup out of memory: Killed process 812 (dd) total-vm:4kB, anon-rss:0kB, UID:0\n SUBSYSTEM=x\n": (
+        812, 5.0, "Memory cgroup out of memory",
+    ),
+    "3,7,1,-,caller=T1;Out of memory: Killed process 9 (a: Killed process 8 (b) total-vm:1kB\n": (9, 1e-6, "Out of memory"),
+    # of somebody who writes to the log, and words that a process chose
+    "11,7,1,-;Memory cgroup out of memory: Killed process 812 (dd)\n": (0, 0.0, ""),
+    "4,7,1,-;x: y: Killed process 812 (dd)\n": (0, 0.0, ""),
+    "4,7,1,-;x: Killed process 8x12 (dd)\n": (0, 0.0, ""),
+    "6,7,1,-;eth0: link up\n": (0, 0.0, ""),
+    "": (0, 0.0, ""),
+}  # fmt: skip
+
+
+def test_log() -> None:
+    assert {record: kernellog.victim(record) for record in LOG} == LOG
+
+
+def test_log_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernellog, "_victims", [(812, 1000.0, "Out of memory"), (7, 5000.0, kernellog.OF_A_CGROUP)])
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert kernellog.killed(812, 1000 * ticks) == "Out of memory"
+    assert kernellog.killed(812, 2000 * ticks) == "", "an earlier one of that pid"
+    assert kernellog.killed(8, 0) == ""
+    assert oomkill.reason("/gone", 7, 5000 * ticks, "4096") == "out of memory, the limit of 4096 bytes is too low"
+    assert oomkill.reason("/gone", 7, 5000 * ticks, "") == oomkill.reason("/gone", 812, 1, "4096") == "out of memory"
+    assert oomkill.reason("/gone", 8, 0, "4096") == ""
+
+
+def test_state_of_one_that_the_log_tells_of(
+    container: Container, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended.child.wait()
+    monkeypatch.setattr(kernellog, "_victims", [(ended.pid, 2.0**40, kernellog.OF_A_CGROUP)])
+    assert describe(again(container))["exit"] == {"oom_killed": True}
+    assert ending.record(container, {"code": 137}) == {"code": 137, "oom_killed": True}
+
+
+def test_log_that_is_closed_to_us(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setattr(kernellog, "KMSG", str(tmp_path / "kmsg"))
+    assert kernellog.records() == []
