@@ -340,7 +340,7 @@ class Creation:
         if self._init:
             from . import oomkill  # of those alone that fail
 
-            cause = oomkill.blamed(cause, self.init.pid, self.memory_limit())
+            cause = oomkill.blamed(cause, self.init.pid, limit=self.memory_limit())
         if self.devices:
             self.devices.give_back()
         if self._init:

@@ -61,7 +61,7 @@ def await_started(container: Container, init: Init) -> None:
     except BaseException as error:
         from . import oomkill  # of those alone that fail
 
-        cause = oomkill.blamed(error, known.pid)
+        cause = oomkill.blamed(error, known.pid, known.start_time)
         process.send_signal(known.pid, known.start_time, SIGKILL)
         raise cause from None
 

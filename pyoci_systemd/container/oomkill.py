@@ -20,30 +20,33 @@ PATIENCE = 1.0  # seconds for a process that has been killed to go
 KILLED = 9
 
 
-def blamed(error: BaseException, pid: int, limit: str = "") -> BaseException:
+def blamed(error: BaseException, pid: int, started: int = 0, limit: str = "") -> BaseException:
     """Return the error of what failed; a better one if it failed because the kernel killed the init `pid`.
 
-    Asked before anything is undone, and before the process is collected: it is the first witness. `limit` is that of
-    its memory in bytes, as far as the caller knows.
+    Asked before anything is undone, and before the process is collected if it is ours: it is the first witness, and
+    `started` is for who is not its parent. `limit` is that of its memory in bytes, as far as the caller knows.
     """
     if not pid or not isinstance(error, (Error, OSError)):
         return error
+    started = started or process.start_time(pid)
+    # one that answered is not waited for
+    patience = PATIENCE if isinstance(error, (Died, OSError)) else 0.0
     try:
-        started = process.start_time(pid)
-        # one that answered is not waited for
-        patience = PATIENCE if isinstance(error, (Died, OSError)) else 0.0
-        if not process.wait_gone(pid, started, patience) or process.exit_status(pid, started) != KILLED:
+        if not process.wait_gone(pid, started, patience):
             return error
-        why = reason(tree.of_process(pid), pid, started, limit)
-        return Error(f"the container's init was killed: {why}") if why else error
+        status = process.exit_status(pid, started)
+        if status not in (KILLED, None):
+            return error
+        why = reason(tree.of_process(pid) if status else "", pid, started, limit)
     except (Error, OSError) as other:
         log.debug(f"cannot find out why: {other}")
         return error
+    return Error(f"the container's init was killed: {why}") if why else error
 
 
 def reason(cgroup: str, pid: int, started: int, limit: str) -> str:
     """Return why the kernel killed a process, or others of its cgroup, for want of memory; "" if nobody says it did."""
-    if why := oom.reason(cgroup):
+    if cgroup and (why := oom.reason(cgroup)):
         return why
     why = kernellog.killed(pid, started)
     if why == kernellog.OF_A_CGROUP and limit:

@@ -59,7 +59,7 @@ def test_nobody_has_collected_it(run: Run, bundle: Bundle, container_id: str, wa
     bundle.sh("exit 7")
     script = 'runtime=$1; shift; "$runtime" create --bundle "$1" "$2"; "$runtime" start "$2"; echo; read line'
     # a shell is the parent: it collects no child that it does not wait for
-    command = ["sh", "-c", script, "sh", "/usr/bin/pyoci", bundle.path, container_id]
+    command = ["sh", "-c", script, "sh", "/usr/bin/pyoci", str(bundle.path), container_id]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout
         parent.stdout.readline()
@@ -97,7 +97,7 @@ def test_a_scope_that_lingers(container: Container, wait_until: Callable[..., An
         "org.systemd.property.CollectMode": "'inactive'",
         "org.systemd.property.RuntimeMaxUSec": "uint64 500000",
     }
-    container.create()
+    container.create("trap 'exit 0' TERM; while :; do sleep 0.2; done")
     container.start()
     wait_until(lambda: container.state().get("exit", {}).get("result") == "timeout", "the scope to fail", 10)
 

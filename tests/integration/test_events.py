@@ -76,8 +76,8 @@ def events(runtime: str) -> Iterator[Callable[..., Events]]:
 
 @pytest.fixture
 def web(container: Container) -> Container:
-    """Return a container that runs."""
-    container.create("exec sleep 1000")
+    """Return a container that runs, and that ends when it is asked to."""
+    container.create("trap 'exit 0' TERM; while :; do sleep 0.2; done")
     container.start()
     return container
 
@@ -91,7 +91,8 @@ def systemctl(*words: str) -> None:
 
 
 def cgroup_of(container: Container) -> pathlib.Path:
-    path = pathlib.Path(f"/proc/{container.state()['pid']}/cgroup").read_text().strip().removeprefix("0::/")
+    lines = pathlib.Path(f"/proc/{container.state()['pid']}/cgroup").read_text().splitlines()
+    [path] = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
     return pathlib.Path("/sys/fs/cgroup") / path
 
 

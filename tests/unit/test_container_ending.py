@@ -211,6 +211,9 @@ def test_blamed(script: str, counted: str, said: str, monkeypatch: pytest.Monkey
     os.close(one.pidfd)
     assert oomkill.blamed(failed, 0) is failed
     assert oomkill.blamed(failed, one.pid) is failed
+    monkeypatch.setattr(kernellog, "_victims", [(one.pid, 2.0**40, "Out of memory")])
+    blamed = oomkill.blamed(failed, one.pid, one.started)
+    assert str(blamed) == "the container's init was killed: out of memory", "collected, and not by us"
 
 
 def test_an_init_that_never_became_its_program() -> None:
