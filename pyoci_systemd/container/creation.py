@@ -336,11 +336,12 @@ class Creation:
     # -- the way back
 
     def undo(self, cause: BaseException) -> BaseException:
-        """Leave nothing behind, and return the cause, which is what the caller must hear; what stays is logged."""
+        """Leave nothing behind, and return what the caller must hear: the cause. What cannot be undone is logged."""
+        told = cause
         if self._init:
             from . import oomkill  # of those alone that fail
 
-            cause = oomkill.blamed(cause, self.init.pid, limit=self.memory_limit())
+            told = oomkill.blamed(cause, self.init.pid, limit=self.memory_limit())
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -361,7 +362,7 @@ class Creation:
             from . import hooks
 
             hooks.run_last(self.config, self.known, self.settings.root)
-        return cause
+        return told
 
     def memory_limit(self) -> str:
         """Return the limit of its memory in bytes, "" when there is none."""

@@ -30,7 +30,7 @@ from ..cgroup.keyed import flat, present
 from ..cgroup.oom import KILLS
 from ..errors import BusError, NotFound
 from . import kernellog, lock, process
-from .store import Container, boot_id
+from .store import LINGER, Container, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .store import Known
 
 EXIT = "exit.json"
-LINGER = "org.systemd.property.CollectMode"
 PATIENCE = 5.0  # seconds for whoever works on the container, or for systemd's answer
 
 

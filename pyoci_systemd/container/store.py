@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATE, CONFIG, START = "state.json", "config.json", "start"
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
+LINGER = "org.systemd.property.CollectMode"  # the annotation by which a scope that has failed may stay
 
 
 class Known(Record):
