@@ -21,7 +21,6 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -74,6 +73,8 @@ class Creation:
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self._filter = -1
+        """the program that decides on devices, where systemd does not do all of it"""
 
     @property
     def init(self) -> Init:
@@ -113,6 +114,7 @@ class Creation:
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
+            properties=options.property,
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
@@ -129,6 +131,10 @@ class Creation:
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
+        if self.made.device_rules:
+            from . import devices  # 6 ms of ctypes, where systemd does not do it for us
+
+            self._filter = devices.load(self.made.device_rules)
         admission.descriptors(self.request.preserve_fds)
         if self.config.get("linux", {}).get("netDevices"):
             from .netdevices import Devices  # few containers have any
@@ -234,7 +240,9 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
+                told = with_pid(self.made.properties, pid)
+                deadline, root = monotonic() + DEADLINE, self.settings.root
+                scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
@@ -243,6 +251,8 @@ class Creation:
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Died()
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
+            # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
+            self._restrict_devices(unit_cgroup)
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
             # where the container sees them, and where systemd never writes
@@ -254,11 +264,10 @@ class Creation:
             tree.enter(known.cgroup, pid)
 
     def _restrict_devices(self, cgroup: str) -> None:
-        program = device_filter.program(self.config)
-        if program:
-            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+        if self._filter >= 0:
+            from . import devices
 
-            bpf.attach(cgroup, program)
+            devices.attach(cgroup, self._filter)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()
@@ -350,7 +359,9 @@ class Creation:
             if self._share:
                 self._share.undo()
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request.state_dir))
+                slow = isinstance(cause, BusError) and cause.name == "timeout"
+                patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
+                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:
