@@ -240,7 +240,7 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                told = with_pid(self.made.properties, pid)
+                told = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
                 deadline, root = monotonic() + DEADLINE, self.settings.root
                 scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
@@ -346,11 +346,9 @@ class Creation:
 
     def undo(self, cause: BaseException) -> BaseException:
         """Leave nothing behind, and return what the caller must hear: the cause. What cannot be undone is logged."""
-        told = cause
-        if self._init:
-            from . import oomkill  # of those alone that fail
+        from . import oomkill  # of those alone that fail
 
-            told = oomkill.blamed(cause, self.init.pid, limit=self.memory_limit())
+        told = oomkill.blamed(cause, self._init.pid if self._init else 0, limits=self.made.limits)
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -375,11 +373,6 @@ class Creation:
             hooks.run_last(self.config, self.known, self.settings.root)
         return told
 
-    def memory_limit(self) -> str:
-        """Return the limit of its memory in bytes, "" when there is none."""
-        limits = [limit.value for limit in self.made.limits if limit.name == "memory.max"]
-        return limits[-1] if limits and limits[-1] != "max" else ""
-
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""
         if self.settings.warm_pid:
@@ -387,11 +380,6 @@ class Creation:
                 posix.waitpid(self.settings.warm_pid, WALL)
             except ChildProcessError:
                 return
-
-
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
 
 
 def make_cgroup(path: str) -> None:

@@ -36,7 +36,7 @@ def main(settings: Settings, options: Options) -> int:
         if status == KILLED:
             from . import oomkill  # of those alone that end so
 
-            oomkill.tell(creation.container, creation.memory_limit())
+            oomkill.tell(creation.container, creation.made.limits)
         return status
     finally:
         if not options.keep:

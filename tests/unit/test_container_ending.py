@@ -14,6 +14,7 @@ import pytest
 from pyoci_systemd import kernelfs
 from pyoci_systemd.cgroup.oom import Kills, reason
 from pyoci_systemd.cgroup.watched import Watched
+from pyoci_systemd.cgroupfile import File
 from pyoci_systemd.container import ending, kernellog, laststeps, oomkill, pidinfo, process, store
 from pyoci_systemd.container.state import describe
 from pyoci_systemd.container.store import Container, Known
@@ -251,15 +252,18 @@ def test_log() -> None:
     assert {record: kernellog.victim(record) for record in LOG} == LOG
 
 
+LIMITS = [File("pids.max", "7", "pids"), File("memory.max", "4096", "memory.limit")]
+
+
 def test_log_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernellog, "_victims", [(812, 1000.0, "Out of memory"), (7, 5000.0, kernellog.OF_A_CGROUP)])
     ticks = os.sysconf("SC_CLK_TCK")
     assert kernellog.killed(812, 1000 * ticks) == "Out of memory"
     assert kernellog.killed(812, 2000 * ticks) == "", "an earlier one of that pid"
     assert kernellog.killed(8, 0) == ""
-    assert oomkill.reason("/gone", 7, 5000 * ticks, "4096") == "out of memory, the limit of 4096 bytes is too low"
-    assert oomkill.reason("/gone", 7, 5000 * ticks, "") == oomkill.reason("/gone", 812, 1, "4096") == "out of memory"
-    assert oomkill.reason("/gone", 8, 0, "4096") == ""
+    assert oomkill.reason("/gone", 7, 5000 * ticks, LIMITS) == "out of memory, the limit of 4096 bytes is too low"
+    assert oomkill.reason("/gone", 7, 5000 * ticks, ()) == oomkill.reason("/gone", 812, 1, LIMITS) == "out of memory"
+    assert oomkill.reason("/gone", 8, 0, LIMITS) == ""
 
 
 def test_state_of_one_that_the_log_tells_of(
