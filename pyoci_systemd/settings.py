@@ -97,6 +97,12 @@ class Options:
     process_label: str
     no_new_privs: bool
     ignore_paused: bool
+    ids: list[str]
+    interval: str
+    stats: bool
+    state: bool
+    stream: bool
+    no_stream: bool
     resources: str
     memory: str
     memory_swap: str

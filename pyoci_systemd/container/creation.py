@@ -18,9 +18,8 @@ from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, log
 from ..cgroup import tree
-from ..cgroup.events import out_of_memory
 from ..errors import BusError, Error, because
-from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
+from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
@@ -159,12 +158,7 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
-            full = isinstance(error, Error) and out_of_memory(self.known.cgroup)
-            self.undo(error)
-            if full:
-                text = "the kernel killed the container's init: out of memory"
-                raise Error(text, hint="linux.resources.memory.limit is too low") from None
-            raise
+            raise self.undo(error) from None
         finally:
             if self._bus:
                 # before anything waits for the workload: messages that pile up on an undrained connection made
@@ -245,7 +239,7 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                told = with_pid(self.made.properties, pid)
+                told = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
                 deadline, root = monotonic() + DEADLINE, self.settings.root
                 scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
@@ -254,7 +248,7 @@ class Creation:
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
-                raise self._last_words() or Error("the container's init died")
+                raise self._last_words() or Died()
             # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
             self._restrict_devices(unit_cgroup)
             known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
@@ -314,8 +308,7 @@ class Creation:
         try:
             self._commit()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
 
     def _commit(self) -> None:
         signals.interrupted()
@@ -344,8 +337,11 @@ class Creation:
 
     # -- the way back
 
-    def undo(self, cause: BaseException) -> None:
-        """Leave nothing behind. What cannot be undone is logged: the cause is what the caller must hear."""
+    def undo(self, cause: BaseException) -> BaseException:
+        """Leave nothing behind, and return what the caller must hear: the cause. What cannot be undone is logged."""
+        from . import oomkill  # of those alone that fail
+
+        told = oomkill.blamed(cause, self._init.pid if self._init else 0, limits=self.made.limits)
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -368,6 +364,7 @@ class Creation:
             from . import hooks
 
             hooks.run_last(self.config, self.known, self.settings.root)
+        return told
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""

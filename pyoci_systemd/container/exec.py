@@ -57,9 +57,12 @@ class Execution:
         self.pid = entry.init.pid
         try:
             return self._converse(entry, joining, planning.outside(joining, config))
-        except BaseException:
+        except BaseException as error:
+            from . import oomkill  # of those alone that fail
+
+            cause = oomkill.blamed(error, entry.init.pid)
             entry.init.abandon()
-            raise
+            raise cause from None
 
     def _entry(self, joining: Process, config: Config, cgroup: str) -> Entry:
         """Start the init that goes there. Raises Error."""

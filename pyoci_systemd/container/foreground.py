@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import _signal
 import posix
-from select import POLLIN, poll
+from select import POLLIN, POLLPRI, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..cgroup.oom import Kills
     from .relay import Relay
 
 # not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
@@ -19,11 +20,14 @@ LAST = 64
 
 
 class Foreground:
-    """The wait for one container. `master` is its terminal's other side, -1 for none."""
+    """The wait for one container. `master` is its terminal's other side, -1 for none; `kills` are kept count of."""
 
-    def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
+    def __init__(self, pid: int, master: int, reap_orphans: bool, kills: Kills | None = None) -> None:
         self.pid = pid
         self.status: int | None = None
+        self.ended = 0
+        """the same as wait(2) tells it"""
+        self._kills = kills
         self._unwanted = False
         if reap_orphans:
             become_subreaper()
@@ -49,10 +53,17 @@ class Foreground:
         watched.register(self._caught, POLLIN)
         if self.relay:
             self.relay.register(watched)
-        for fd, _ in watched.poll():
+        counting = self._kills.fd if self._kills else -1
+        if counting >= 0:
+            watched.register(counting, POLLPRI)
+        ready = [fd for fd, _ in watched.poll()]
+        if self._kills:
+            # first of all: the cgroup goes soon after its last process
+            self._kills.look()
+        for fd in ready:
             if fd == self._caught:
                 self._signals(posix.read(fd, 512))
-            elif self.relay:
+            elif self.relay and fd != counting:
                 self.relay.handle(fd)
 
     def _signals(self, numbers: Iterable[int]) -> None:
@@ -80,6 +91,9 @@ class Foreground:
             if pid == 0:
                 return
             if pid == self.pid:
+                self.ended = status
+                if self._kills:
+                    self._kills.look()  # nothing is counted after this
                 ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
                 self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)
 

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
 
+KILLED = 128 + 9  # the exit status of a container that SIGKILL ended
+
 
 def main(settings: Settings, options: Options) -> int:
     """Run a container. Returns its exit status, 0 at once with --detach; raises Error."""
@@ -30,10 +32,29 @@ def main(settings: Settings, options: Options) -> int:
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
     try:
         reap_orphans = shares_pids and not options.no_subreaper
-        return Foreground(creation.init.pid, creation.master, reap_orphans).wait()
+        status = await_end(creation, reap_orphans, options.keep)
+        if status == KILLED:
+            from . import oomkill  # of those alone that end so
+
+            oomkill.tell(creation.container, creation.made.limits)
+        return status
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
+
+
+def await_end(creation: Creation, reap_orphans: bool, keep: bool) -> int:
+    """Wait for the end of a container, and write down how it ended if it is kept. Returns its exit status."""
+    if not keep:
+        return Foreground(creation.init.pid, creation.master, reap_orphans).wait()
+    from ..cgroup.oom import Kills  # of containers alone that somebody will look at
+    from . import ending
+
+    kills = Kills(creation.known.cgroup)
+    waiting = Foreground(creation.init.pid, creation.master, reap_orphans, kills)
+    status = waiting.wait()
+    ending.record(creation.container, ending.how(waiting.ended, kills.any()))
+    return status
 
 
 def await_workload(creation: Creation) -> None:
@@ -48,5 +69,4 @@ def await_workload(creation: Creation) -> None:
         if creation.devices:
             creation.devices.close()
     except BaseException as error:
-        creation.undo(error)
-        raise
+        raise creation.undo(error) from None

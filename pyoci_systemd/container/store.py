@@ -27,6 +27,7 @@ STATE, CONFIG, START = "state.json", "config.json", "start"
 LEARNED = ".systemd-unknown"  # beside the containers: learned.py
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
+LINGER = "org.systemd.property.CollectMode"  # the annotation by which a scope that has failed may stay
 
 
 class Known(Record):
