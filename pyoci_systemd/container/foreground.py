@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .notify import Proxy
     from .relay import Relay
 
 # not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
@@ -19,10 +20,14 @@ LAST = 64
 
 
 class Foreground:
-    """The wait for one container. `master` is its terminal's other side, -1 for none."""
+    """The wait for one container. `master` is its terminal's other side, -1 for none.
 
-    def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
+    `notify` passes on what its programs tell our service manager, when we have one.
+    """
+
+    def __init__(self, pid: int, master: int, reap_orphans: bool, notify: Proxy | None = None) -> None:
         self.pid = pid
+        self.notify = notify
         self.status: int | None = None
         self._unwanted = False
         if reap_orphans:
@@ -49,7 +54,12 @@ class Foreground:
         watched.register(self._caught, POLLIN)
         if self.relay:
             self.relay.register(watched)
-        for fd, _ in watched.poll():
+        patience = self.notify.register(watched) if self.notify else None
+        ready = watched.poll(patience)
+        if self.notify:
+            # before we take notice of an end: of who has been collected nobody can tell where it was
+            self.notify.handle()
+        for fd, _ in ready:
             if fd == self._caught:
                 self._signals(posix.read(fd, 512))
             elif self.relay:

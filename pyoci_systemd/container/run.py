@@ -7,7 +7,7 @@ from ..plan.hooks import AT_START
 from ..plan.words import START_GATE
 from . import delete
 from .creation import Creation
-from .foreground import Foreground
+from .foreground import Foreground, catch_signals
 from .laststeps import await_program
 
 TYPE_CHECKING = False
@@ -30,7 +30,8 @@ def main(settings: Settings, options: Options) -> int:
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
     try:
         reap_orphans = shares_pids and not options.no_subreaper
-        return Foreground(creation.init.pid, creation.master, reap_orphans).wait()
+        proxy = creation.service.proxy if creation.service else None
+        return Foreground(creation.init.pid, creation.master, reap_orphans, proxy).wait()
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
@@ -45,6 +46,8 @@ def await_workload(creation: Creation) -> None:
             creation.init.let_through()
         await_program(creation.container, creation.init, creation.init.pid, creation.explain)
         creation.run_hooks("poststart")
+        if creation.service and creation.service.proxy and creation.options.detach:
+            creation.service.proxy.until_ready(creation.known, catch_signals())
         if creation.devices:
             creation.devices.close()
     except BaseException as error:

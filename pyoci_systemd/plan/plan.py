@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import handlers, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
+from . import handlers, handover, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
 from .facts import Facts, Request
 from .handles import Handles, Mapping
 
@@ -47,6 +47,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     """
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
+    config = handover.extended(config, request.handover)
     manager = managers.manager(config, request.manager)
     limits = config.get("linux", {}).get("resources", {})
     steps, warnings = process.plan(config, facts, request, program, flags)
