@@ -68,11 +68,11 @@ class Message(Record):
 class Proxy:
     """Where one container's programs speak to our service manager.
 
-    `address` is our NOTIFY_SOCKET. `storing`: does the service keep descriptors for the container. `offset` is how many
-    µs the container's monotonic clock is ahead.
+    `address` is our NOTIFY_SOCKET, and `known` the container whose processes count. `storing`: does the service keep
+    descriptors for it. `offset` is how many µs its monotonic clock is ahead. Raises Error.
     """
 
-    def __init__(self, state_dir: str, address: str, storing: bool = False, offset: int = 0) -> None:
+    def __init__(self, state_dir: str, address: str, known: Known, storing: bool = False, offset: int = 0) -> None:
         self.ready = False
         self.main_pid = 0
         """told with READY=1 as the service's main process, where we do not stay to be that"""
@@ -80,20 +80,17 @@ class Proxy:
         self._manager = notify.Manager(address)
         self._storing = storing
         self._offset = offset
-        self._known: Known | None = None
+        self._known = known
         self._held: Message | None = None
         self._count, self._since = 0, 0.0
-        self._barrier = False
+        self._asked = False
+        """has somebody asked, after READY=1, whether that has been heard"""
         self._deaf = False
         self._space = CMSG_SPACE(12) + CMSG_SPACE(4) + CMSG_SPACE(4 * (MOST_FDS if storing else 1))
         try:
             self._end = listen(self._path)
         except OSError as error:
             raise because(f"cannot make `{self._path}`", error) from None
-
-    def admit(self, known: Known) -> None:
-        """Say whose messages count: those of the processes in a container's cgroup."""
-        self._known = known
 
     # -- one turn of a loop
 
@@ -115,22 +112,26 @@ class Proxy:
         if monotonic() >= self._since + WINDOW:
             self._count, self._since = 0, monotonic()
         while self._passed_on(self._held) and self._count < BURST:
-            self._count += 1
             try:
                 self._held = self._receive()
             except BlockingIOError:
                 return
+            self._count += 1
 
     def _passed_on(self, message: Message | None) -> bool:
         """Pass a message on; false when it has to wait."""
-        if message and message.lines and not self._tell(message):
-            return False
         if message:
+            if message.lines and not self._tell(message):
+                return False
             message.close()
+            if notify.READY in message.lines:
+                self.ready, self._asked = True, False
+            self._asked = self._asked or notify.BARRIER in message.lines
         self._held = None
         return True
 
     def _tell(self, message: Message) -> bool:
+        """Tell the manager; false when it cannot take it now."""
         lines = [notify.shifted(line, self._offset) for line in message.lines]
         if notify.READY in lines and self.main_pid:
             lines.append(b"MAINPID=%d" % self.main_pid)
@@ -141,8 +142,6 @@ class Proxy:
             if not self._deaf:
                 log.warning(f"cannot reach the service manager at NOTIFY_SOCKET: {posix.strerror(error.errno or 0)}")
             self._deaf = True
-        self.ready = self.ready or notify.READY in lines
-        self._barrier = self._barrier or notify.BARRIER in lines
         return True
 
     def _receive(self) -> Message:
@@ -159,7 +158,7 @@ class Proxy:
         try:
             if flags & (MSG_TRUNC | MSG_CTRUNC):
                 log.debug(f"notification of process {pid} ignored: it is too long, or has too many descriptors")
-            elif self._known is None or not is_inside(pid, pidfd, self._known):
+            elif not is_inside(pid, pidfd, self._known):
                 log.debug(f"notification of process {pid} ignored: it is not in the container")
             else:
                 message.lines = notify.passed_on(data, self._storing)
@@ -174,12 +173,13 @@ class Proxy:
 
     # -- for those who do not stay
 
-    def until_ready(self, known: Known, caught: int = -1) -> None:
+    def until_ready(self, caught: int = -1) -> None:
         """Pass on what the container says until it is ready, and the manager knows. Raises Error when it ends before.
 
         Nobody but the manager can know how long that may take (TimeoutStartSec=, EXTEND_TIMEOUT_USEC=): it ends us when
         it has waited enough. `caught` can be read when a signal has come for us.
         """
+        known = self._known
         self.main_pid = known.pid
         alive = process.open_pidfd(known.pid, known.start_time)
         try:
@@ -202,23 +202,24 @@ class Proxy:
     def _until_heard(self) -> None:
         """Wait until the manager has read all: by our pid it knows for whom we speak, so we have to be there then."""
         reading, writing = posix.pipe2(posix.O_CLOEXEC)
-        begun = monotonic()
-        barrier: Message | None = Message([notify.BARRIER], [writing])
-        heard = asked = False
+        barrier, told, heard, begun = Message([notify.BARRIER], [writing]), False, False, monotonic()
         try:
-            while (not heard and monotonic() < begun + HEARD) or (not asked and monotonic() < begun + LINGER):
-                if barrier and not self._held and self._passed_on(barrier):
-                    barrier, self._barrier = None, False
+            while not (heard and self._asked) and monotonic() < begun + (LINGER if heard else HEARD):
                 watched = poll()
-                self.register(watched)
+                if not told and not self._held:
+                    told = self._tell(barrier)
+                    if told:
+                        barrier.close()
+                    else:
+                        watched.register(self._manager.fileno(), POLLOUT)
+                patience = self.register(watched)
                 if not heard:
                     watched.register(reading, 0)
-                heard = any(fd == reading for fd, _ in watched.poll(20)) or heard
+                left = (begun + (LINGER if heard else HEARD) - monotonic()) * 1000
+                heard = any(fd == reading for fd, _ in watched.poll(min(left, patience or left))) or heard
                 self.handle()
-                asked = self._barrier
         finally:
-            if barrier:
-                barrier.close()
+            barrier.close()
             posix.close(reading)
         if not heard:
             log.warning(f"the service manager has not read in {HEARD:.0f} s that the container is ready")

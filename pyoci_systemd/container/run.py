@@ -13,6 +13,7 @@ from .laststeps import await_program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
+    from .notify import Proxy
 
 
 def main(settings: Settings, options: Options) -> int:
@@ -30,11 +31,15 @@ def main(settings: Settings, options: Options) -> int:
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
     try:
         reap_orphans = shares_pids and not options.no_subreaper
-        proxy = creation.service.proxy if creation.service else None
-        return Foreground(creation.init.pid, creation.master, reap_orphans, proxy).wait()
+        return Foreground(creation.init.pid, creation.master, reap_orphans, notified(creation)).wait()
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
+
+
+def notified(creation: Creation) -> Proxy | None:
+    """Return where the container tells how it is, when there is a service manager who wants to know."""
+    return creation.service.proxy if creation.service else None
 
 
 def await_workload(creation: Creation) -> None:
@@ -46,8 +51,9 @@ def await_workload(creation: Creation) -> None:
             creation.init.let_through()
         await_program(creation.container, creation.init, creation.init.pid, creation.explain)
         creation.run_hooks("poststart")
-        if creation.service and creation.service.proxy and creation.options.detach:
-            creation.service.proxy.until_ready(creation.known, catch_signals())
+        if creation.options.detach and (proxy := notified(creation)):
+            proxy.until_ready(catch_signals())
+            proxy.close()
         if creation.devices:
             creation.devices.close()
     except BaseException as error:

@@ -94,8 +94,7 @@ class Service:
             except OSError as error:
                 raise because(f"cannot make `{state_dir}/{notify.DIRECTORY}`", error) from None
         if self._address and not self._waits:
-            self.proxy = notify.Proxy(state_dir, self._address, self._storing, self._offset)
-            self.proxy.admit(known)
+            self.proxy = notify.Proxy(state_dir, self._address, known, self._storing, self._offset)
         for number, address in zip(self._numbers(), self.addresses):
             from . import sockets
 
@@ -132,6 +131,4 @@ def clock_offset(config: Config) -> int:
 def listen_for_start(state_dir: str, known: Known) -> notify.Proxy:
     """Return where a container that `start` lets run says that it is ready. Raises Error."""
     storing = stored({"annotations": known.annotations})  # type: ignore[typeddict-item]
-    proxy = notify.Proxy(state_dir, environ("NOTIFY_SOCKET"), storing)
-    proxy.admit(known)
-    return proxy
+    return notify.Proxy(state_dir, environ("NOTIFY_SOCKET"), known, storing)

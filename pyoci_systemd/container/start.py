@@ -35,7 +35,7 @@ def main(settings: Settings, options: Options) -> int:
     proxy = listen_for_start(container.path, container.known)
     try:
         go(settings, container, init)
-        proxy.until_ready(container.known)
+        proxy.until_ready()
     finally:
         proxy.close()
     return 0
