@@ -95,12 +95,16 @@ class Service:
                 raise because(f"cannot make `{state_dir}/{notify.DIRECTORY}`", error) from None
         if self._address and not self._waits:
             self.proxy = notify.Proxy(state_dir, self._address, known, self._storing, self._offset)
-        for number, address in zip(self._numbers(), self.addresses):
-            from . import sockets
+        try:
+            for number, address in zip(self._numbers(), self.addresses):
+                from . import sockets
 
-            made = sockets.listen(address)
-            posix.dup2(made.fileno(), number, inheritable=True)
-            made.close()
+                made = sockets.listen(address)
+                posix.dup2(made.fileno(), number)
+                made.close()
+        except Error:
+            self.given()
+            raise
 
     def given(self) -> None:
         """Let go of the sockets of our own making: the container has them, and nobody listens when it has gone."""
