@@ -53,6 +53,7 @@ def answers(address: object) -> bool:
 def activated(*command: str | os.PathLike[str], at: list[str], names: str = "", **how: Any) -> dict[str, Any]:
     """Run a command as systemd runs a service when somebody connects to the last of `at`; return what it found."""
     options = [f"--listen={address}" for address in at] + ([f"--fdname={names}"] if names else [])
+    options.append("--setenv=LISTEN_PIDFDID=7")  # of a newer systemd, which says by it what LISTEN_PID says
     with subprocess.Popen(
         ["systemd-socket-activate", *options, *command],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how,
@@ -208,18 +209,18 @@ def test_a_server_behind_them(served: Served, tmp_path: pathlib.Path, verb: str)
     """They last as long as the container, whoever stays, and are served from its start."""
     path = tmp_path / "bus"
     served.bundle.args(*BUS)
-    options = [verb, f"--socket={path}", "--bundle", served.bundle.path, served.name]
+    options = [f"--socket={path}", "--bundle", str(served.bundle.path)]
     if verb == "create":
-        served.run(*options, check=True)
+        served.run("create", *options, served.name, check=True)
         with socket.socket(socket.AF_UNIX) as early:
             early.connect(str(path))  # it waits in the queue
             served.run("start", served.name, check=True)
     else:
-        served.run(options[0], "--detach", *options[1:], check=True)
+        served.run("run", "--detach", *options, served.name, check=True)
     assert answers(path)
     assert path.stat().st_mode & 0o777 == 0o666
     # another one cannot have it
-    other = served.run("run", *options[1:-1], f"{served.name}-other")
+    other = served.run("run", *options, f"{served.name}-other")
     assert (other.returncode, other.stderr) == (1, f"pyoci: --socket `{path}`: Address already in use\n")
     assert answers(path)
     served.run("delete", "--force", served.name, check=True)
