@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import _signal
 import posix
-from time import gmtime, monotonic, strftime, time
+from time import monotonic
 
 from .. import jsonio, log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -33,7 +32,7 @@ from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, nameable, owner
 from .explain import explain
-from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
+from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ class Creation:
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
         self.service: Service | None = None
+        self._filter = -1
+        """the program that decides on devices, where systemd does not do all of it"""
 
     @property
     def init(self) -> Init:
@@ -118,6 +119,7 @@ class Creation:
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
+            properties=options.property,
             wait_for_start=self.wait_for_start,
             handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
@@ -135,6 +137,10 @@ class Creation:
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
+        if self.made.device_rules:
+            from . import devices  # 6 ms of ctypes, where systemd does not do it for us
+
+            self._filter = devices.load(self.made.device_rules)
         admission.descriptors(self.request.preserve_fds)
         if self.config.get("linux", {}).get("netDevices"):
             from .netdevices import Devices  # few containers have any
@@ -247,7 +253,9 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
+                told = scope.with_pid(self.made.properties, pid)
+                deadline, root = monotonic() + DEADLINE, self.settings.root
+                scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
@@ -256,6 +264,8 @@ class Creation:
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Error("the container's init died")
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
+            # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
+            self._restrict_devices(unit_cgroup)
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
             # where the container sees them, and where systemd never writes
@@ -267,11 +277,10 @@ class Creation:
             tree.enter(known.cgroup, pid)
 
     def _restrict_devices(self, cgroup: str) -> None:
-        program = device_filter.program(self.config)
-        if program:
-            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+        if self._filter >= 0:
+            from . import devices
 
-            bpf.attach(cgroup, program)
+            devices.attach(cgroup, self._filter)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()
@@ -359,7 +368,9 @@ class Creation:
             if self._share:
                 self._share.undo()
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request.state_dir))
+                slow = isinstance(cause, BusError) and cause.name == "timeout"
+                patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
+                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:
@@ -381,20 +392,9 @@ class Creation:
                 return
 
 
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
 def make_cgroup(path: str) -> None:
     """Make a cgroup and hand the controllers down to it. Raises Error."""
     try:
         tree.make_delegated(path)
     except OSError as error:
         raise because(f"cannot make the cgroup `{path}`", error) from None
-
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"

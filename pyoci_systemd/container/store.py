@@ -13,6 +13,7 @@ left behind has its directory, and `delete --force` finds it.
 from __future__ import annotations
 
 import posix
+from time import gmtime, strftime, time
 
 from .. import jsonio, kernelfs
 from ..cgroup.events import event
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE, CONFIG, START = "state.json", "config.json", "start"
+LEARNED = ".systemd-unknown"  # beside the containers: learned.py
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
 
@@ -212,6 +214,12 @@ class Container:
         except OSError as error:
             raise because(f"cannot remove `{self.path}`", error) from None
         self.unlock()
+
+
+def now() -> str:
+    """Return this moment as RFC 3339 with microseconds."""
+    at = time()
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
 
 
 def write_whole(path: str, data: bytes, mode: int) -> None:
