@@ -75,6 +75,7 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    sockets: list[str]
     all: bool
     regex: bool
     force: bool

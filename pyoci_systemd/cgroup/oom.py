@@ -6,7 +6,13 @@ from .files import Files
 from .keyed import flat
 from .watched import Watched
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from select import poll
+
 KILLS = "oom_kill"
+POLLPRI = 2  # poll(2)
 
 
 class Kills:
@@ -26,6 +32,15 @@ class Kills:
     def fd(self) -> int:
         """What to poll for POLLPRI, -1 when there is nothing (any more) to be told."""
         return self._file.fd
+
+    def register(self, watched: poll) -> None:
+        """Have the file watched."""
+        if self.fd >= 0:
+            watched.register(self.fd, POLLPRI)
+
+    def handle(self, ready: Collection[int]) -> None:
+        """Look, whatever it was that happened: the cgroup goes soon after its last process."""
+        self.look()
 
     def look(self) -> int:
         """Return how many have been counted since the last look. Raises OSError."""

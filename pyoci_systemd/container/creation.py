@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import _signal
 import posix
-from time import gmtime, monotonic, strftime, time
+from time import monotonic
 
 from .. import jsonio, log
 from ..cgroup import tree
@@ -30,9 +30,9 @@ from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
-from .caller import absolute, listen_fds, nameable, owner
+from .caller import absolute, nameable, owner
 from .explain import explain
-from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
+from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..systemd.bus import Bus
     from .netdevices import Devices
     from .resctrl import Share
+    from .service import Service
 
 DEADLINE = 30.0  # seconds for systemd to make a scope
 
@@ -66,12 +67,12 @@ class Creation:
         self._bus: Bus | None = None
         self._start: socket | None = None
         self._namespaces: list[int] = []
-        self._scope = False
-        self._pid_file = ""
+        self._scope, self._pid_file = False, ""
         self._init: Init | None = None
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self.service: Service | None = None
         self._filter = -1
         """the program that decides on devices, where systemd does not do all of it"""
 
@@ -103,18 +104,23 @@ class Creation:
             raise because(f"bundle `{bundle}`", error) from None
         self.text = jsonio.contents(path)
         self.config: Config = load(self.text)
+        if environ("LISTEN_FDS") or environ("NOTIFY_SOCKET") or options.sockets:
+            from .service import Service  # for who is run by one alone
+
+            self.service = Service(self.config, options, self.wait_for_start)
         self.request = Request(
             id=options.id,
             bundle=bundle,
             config_path=nameable(absolute(path)),
             state_dir=self.container.absolute(),
             manager=self.settings.manager,
-            preserve_fds=options.preserve_fds + listen_fds(),
+            preserve_fds=options.preserve_fds + (self.service.passed.count if self.service else 0),
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             properties=options.property,
             wait_for_start=self.wait_for_start,
+            handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
         facts = probe.facts(self.config, bundle)
         program, flags = filters.program(self.config, self.settings.root)
@@ -167,16 +173,22 @@ class Creation:
 
     def _build(self) -> None:
         self.known = self._intent()
+        if self.service:
+            self.service.remember(self.known)
         self.container.write(self.known)
         self.container.write_file(CONFIG, self.text)
         if self.wait_for_start:
             self._start = self._listen()
+        if self.service:
+            self.service.open(self.container.path, self.known)
         given = [self._start.fileno()] if self._start else []
         if self.made.mappings:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
         self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
+        if self.service:
+            self.service.given()
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
@@ -239,7 +251,7 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                told = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
+                told = scope.with_pid(self.made.properties, pid)
                 deadline, root = monotonic() + DEADLINE, self.settings.root
                 scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
@@ -375,12 +387,3 @@ class Creation:
                 return
 
 
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"

@@ -193,7 +193,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False, "property": [],
+    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [],
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
