@@ -75,9 +75,12 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    notify: str
+    journal: str
     all: bool
     regex: bool
     force: bool
+    own_unit: bool
     format: str
     quiet: bool
     json: bool

@@ -67,8 +67,9 @@ HELP_ROWS: tuple[Row, ...] = (
 GLOBALS: tuple[Row, ...] = (
     ("given_root", ("--root",), PATH, "DIR",
      "Keep the state of containers in DIR: /run/pyoci for root, else $XDG_RUNTIME_DIR/pyoci."),
-    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|disabled",
-     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."),
+    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|split|disabled",
+     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."
+     " `split` halves the one that we are in, as a service does it: no other is asked for."),
     ("manager", ("--systemd-cgroup",), SETS, "systemd", "The same as --cgroup-manager=systemd."),
     ("rootless", ("--rootless",), TRISTATE, "true|false|auto", "Accepted for compatibility; found out by itself."),
     ("log", ("--log",), PATH, "[file:]PATH|journald:[ID]|syslog:[ID]",
@@ -93,6 +94,9 @@ CONSOLE_SOCKET: Row = ("console_socket", ("--console-socket",), PATH, "SOCKET",
 PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
                      "Send a pidfd of the process to whoever listens on SOCKET.")
 
+JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
+                "Send to the journal what becomes of the container, what its program prints, or both.")
+
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
     CONFIG,
@@ -102,6 +106,7 @@ CREATE: tuple[Row, ...] = (
     PRESERVE_FDS,
     NO_PIVOT,
     NO_NEW_KEYRING,
+    JOURNAL,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 
@@ -117,11 +122,15 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "Returns when the program is running; nothing is printed.",
          "pyoci start web", ID, ()),
     Verb("run", RUN, "Create a container, start it and wait for its end.",
-         "Signals are passed on to the container. The exit status is the program's, 128 + the signal's number"
+         "Signals are passed on to the container; SIGTERM as the signal that its image names in the annotation"
+         " org.opencontainers.image.stopSignal. The exit status is the program's, 128 + the signal's number"
          " when a signal ended it, and 1 when the container could not be run.",
          "pyoci run --bundle /srv/web web", ID,
          (("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
-          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."), *CREATE)),
+          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."),
+          ("notify", ("--notify",), CHOICE, "container|runtime|none",
+           "Who tells systemd, which waits for it, that the service is ready: the container's program, or the"
+           " runtime as soon as that runs."), *CREATE)),
     Verb("exec", RUN, "Run one more program in a container.",
          "It gets the environment, user and rights of the container's own program, with the changes that options"
          " ask for, or is the process that a file describes. The exit status is the program's, 128 + the signal's"
@@ -156,6 +165,8 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "The container must have stopped, or never have been started.",
          "pyoci delete --force web", ID,
          (("force", ("-f", "--force"), FLAG, "", "Kill it first; no error when there is no such container."),
+          ("own_unit", ("--own-unit",), FLAG, "",
+           "Leave it alone when it runs elsewhere than in the unit that this is called in, by ExecStopPost= say."),
           ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: delete each container it matches."))),
     Verb("pause", RUN, "Stop all processes of a container where they are.",
          "systemd does it, so `systemctl status` says that the scope is frozen.",

@@ -70,6 +70,7 @@ class Creation:
         self._namespaces: list[int] = []
         self._scope = False
         self._pid_file = ""
+        self._told = False
         self._init: Init | None = None
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
@@ -172,7 +173,7 @@ class Creation:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
-        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
+        self._init = self._spawn([*given, *self._namespaces])
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
@@ -183,6 +184,22 @@ class Creation:
         self.init.let_through()
         self._await_state()
 
+    def _spawn(self, given: list[int]) -> Init:
+        ops = encode(self.made.ops)
+        if self.options.journal not in ("output", "all"):
+            return Init.spawn(ops, self.request.preserve_fds, given)
+        from ..systemd import journal
+
+        out = journal.stream(self.options.id, journal.INFO)
+        try:
+            error = journal.stream(self.options.id, journal.ERROR)
+            try:
+                return Init.spawn(ops, self.request.preserve_fds, given, (0, out, error))
+            finally:
+                posix.close(error)
+        finally:
+            posix.close(out)
+
     def _listen(self) -> socket:
         path = f"{self.container.path}/{START}"
         try:
@@ -191,7 +208,11 @@ class Creation:
             raise because(f"cannot make `{path}`", error) from None
 
     def _own_cgroup(self) -> str:
-        """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
+        """Return the cgroup that we make ourselves, "" where systemd does it or nobody. Raises Error."""
+        if self.made.manager == "split":
+            from ..cgroup import split  # in services alone
+
+            return split.container()
         if self.made.manager != "cgroupfs":
             return ""
         return f"{tree.ROOT}/{self.made.cgroups_path.strip('/') or self.options.id}"
@@ -212,6 +233,7 @@ class Creation:
             seccomp_receiver=self.request.seccomp_receiver,
             hooks=hook_plan.kinds(self.config),
             keyring=self.request.new_keyring,
+            journal=self.options.journal in ("events", "all"),
             resctrl=self._share.groups() if self._share else [],
             resctrl_made=self._share.own() if self._share else [],
         )
@@ -249,7 +271,7 @@ class Creation:
             # where the container sees them, and where systemd never writes
             tree.apply(known.cgroup, self.made.limits)
         elif known.cgroup:
-            make_cgroup(known.cgroup)
+            make_cgroup(known.manager, known.cgroup)
             tree.apply(known.cgroup, self.made.limits)
             self._restrict_devices(known.cgroup)
             tree.enter(known.cgroup, pid)
@@ -322,6 +344,15 @@ class Creation:
             self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
+        self.tell("created")
+        self._told = True
+
+    def tell(self, event: str, **fields: str) -> None:
+        """Tell the journal what happened, where that is asked for."""
+        if self.known.journal:
+            from . import chronicle
+
+            chronicle.tell(event, self.known, **fields)
 
     def _last_steps(self) -> list[list[object]]:
         """Return what `start` will have to say when a step after it fails: it has no plan any more."""
@@ -355,6 +386,8 @@ class Creation:
         if self._pid_file:
             remove_file(self._pid_file)
         self.container.remove()
+        if self._told:
+            self.tell("deleted")
         if "poststop" in self.known.hooks:
             from . import hooks
 
@@ -374,8 +407,13 @@ def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[
     return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
 
 
-def make_cgroup(path: str) -> None:
+def make_cgroup(manager: str, path: str) -> None:
     """Make a cgroup and hand the controllers down to it. Raises Error."""
+    if manager == "split":
+        from ..cgroup import split
+
+        split.make(path)
+        return
     try:
         tree.make_delegated(path)
     except OSError as error:

@@ -19,11 +19,17 @@ LAST = 64
 
 
 class Foreground:
-    """The wait for one container. `master` is its terminal's other side, -1 for none."""
+    """The wait for one container. `master` is its terminal's other side, -1 for none.
 
-    def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
+    `stop_signal` is what SIGTERM is passed on as: what its image has for a request to stop.
+    """
+
+    def __init__(self, pid: int, master: int, reap_orphans: bool, stop_signal: int = _signal.SIGTERM) -> None:
         self.pid = pid
         self.status: int | None = None
+        self.ended_by = 0
+        """the signal that ended it, 0 for none"""
+        self._stop_signal = stop_signal
         self._unwanted = False
         if reap_orphans:
             become_subreaper()
@@ -64,6 +70,8 @@ class Foreground:
             elif self.status is None:
                 if number == _signal.SIGCONT and self.relay:
                     self.relay.resume()
+                if number == _signal.SIGTERM:
+                    number = self._stop_signal
                 try:
                     posix.kill(self.pid, number)  # our child, not yet reaped: the pid is still its own
                 except ProcessLookupError:
@@ -80,8 +88,8 @@ class Foreground:
             if pid == 0:
                 return
             if pid == self.pid:
-                ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
-                self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)
+                self.ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
+                self.status = 128 + self.ended_by if self.ended_by else posix.WEXITSTATUS(status)
 
 
 def relayed(master: int) -> Relay:

@@ -55,6 +55,8 @@ class Known(Record):
     """what the init does after `start`: [index, what to say when it fails]"""
     seccomp_receiver: str = ""
     """what `create` was told by its environment; `start` has another"""
+    journal: bool = False
+    """is what becomes of it told to the journal"""
     hooks: list[str] = []
     """the kinds of hooks that config.json has"""
 
