@@ -75,6 +75,7 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    credentials: bool
     notify: str
     journal: str
     all: bool
@@ -83,6 +84,18 @@ class Options:
     own_unit: bool
     format: str
     quiet: bool
+    follow: bool
+    lines: str
+    since: str
+    output: str
+    sockets: list[str]
+    restart: str
+    watchdog: str
+    stop_timeout: str
+    load_credentials: list[str]
+    after: list[str]
+    of_user: bool
+    remove: bool
     json: bool
     rootless: bool
     process: str

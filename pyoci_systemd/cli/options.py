@@ -97,6 +97,9 @@ PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
 JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
                 "Send to the journal what becomes of the container, what its program prints, or both.")
 
+CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
+                    "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
+
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
     CONFIG,
@@ -107,6 +110,7 @@ CREATE: tuple[Row, ...] = (
     NO_PIVOT,
     NO_NEW_KEYRING,
     JOURNAL,
+    CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 
@@ -208,6 +212,14 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci list --format json", (),
          (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),
           ("quiet", ("-q", "--quiet"), FLAG, "", "Show ids only, one on a line."))),
+    Verb("logs", LOOK, "Show what the journal has of a container.",
+         "What its program printed into the journal, as a service or with --journal, and what became of it."
+         " journalctl shows it; a container that is gone still has its entries.",
+         "pyoci logs --follow web", ID,
+         (("follow", ("-f", "--follow"), FLAG, "", "Go on with what comes."),
+          ("lines", ("-n", "--lines"), TEXT, "N", "Show the last N entries."),
+          ("since", ("--since",), TEXT, "TIME", "Begin at TIME, as journalctl understands it."),
+          ("output", ("-o", "--output"), TEXT, "FORM", "The form of an entry, one of journalctl's."))),
     Verb("mounts", RUN, "Add mounts to a running container, or remove them.",
          "FILE holds a list of mounts as `mounts` in config.json does; `-` is standard input. They are added in"
          " their order, all or none. What is removed is named by `destination` alone, the last of the list first:"
@@ -224,7 +236,28 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "One sentence for each step of the init, and each property of the scope. ID names the container the"
          " plan is for.",
          "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
-         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING)),
+         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING,
+          CREDENTIALS)),
+    Verb("unit", PREPARE, "Fit the service `pyoci@ID` to a container.",
+         "The shipped units run the bundle /var/lib/pyoci/ID (of a user, ~/.local/share/pyoci/ID). What is asked for"
+         " here and is otherwise goes into drop-ins, in place of what was asked for before; they are printed,"
+         " and what to do next.",
+         "pyoci unit --bundle /srv/web --socket 80 --restart always web", ID,
+         (("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle that it runs."),
+          ("sockets", ("--socket",), MANY, "[datagram:]ADDRESS",
+           "Start at the first connection to ADDRESS: a path, @NAME, PORT or IP:PORT."),
+          ("restart", ("--restart",), CHOICE, "on-failure|always|no|on-success|on-abnormal|on-abort|on-watchdog",
+           "When systemd starts it again."),
+          ("notify", ("--notify",), CHOICE, "runtime|container|none",
+           "Who says that it is ready: the runtime when the program runs, or the program."),
+          ("watchdog", ("--watchdog",), TEXT, "SECONDS",
+           "Restart it when its program does not report for so long; it then says itself that it is ready."),
+          ("stop_timeout", ("--stop-timeout",), TEXT, "SECONDS", "Kill it when it has not stopped by then."),
+          ("load_credentials", ("--credential",), MANY, "NAME:PATH",
+           "Let it read the file PATH as the credential NAME."),
+          ("after", ("--after",), MANY, "UNIT", "Start it after UNIT, and stop it before."),
+          ("of_user", ("--user",), FLAG, "", "Of the user's own manager."),
+          ("remove", ("--remove",), FLAG, "", "Remove the drop-ins."))),
     Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci features", (), ()),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import _signal
 import posix
-from time import gmtime, monotonic, strftime, time
+from time import monotonic
 
 from .. import jsonio, log
 from ..cgroup import tree
@@ -33,7 +33,7 @@ from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
 from .explain import explain
-from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
+from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Creation:
         self.wait_for_start = wait_for_start
         self.container = Container(settings.root, identity.check(options.id))
         self.known = Known(options.id, "", "", "", "", "")
+        self.stdio = (0, 1, 2)
+        """what the container has for its standard streams"""
         self.master = -1
         """the terminal's other side, when it was not sent away"""
         self._bus: Bus | None = None
@@ -104,6 +106,10 @@ class Creation:
             raise because(f"bundle `{bundle}`", error) from None
         self.text = jsonio.contents(path)
         self.config: Config = load(self.text)
+        if options.credentials:
+            from . import secrets  # for services that have any
+
+            self.config, self.text = secrets.handed_on(self.config)
         self.request = Request(
             id=options.id,
             bundle=bundle,
@@ -173,7 +179,8 @@ class Creation:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
-        self._init = self._spawn([*given, *self._namespaces])
+        given += self._namespaces
+        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, given, self.stdio)
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
@@ -183,22 +190,6 @@ class Creation:
             self._share.admit(self.init.pid)
         self.init.let_through()
         self._await_state()
-
-    def _spawn(self, given: list[int]) -> Init:
-        ops = encode(self.made.ops)
-        if self.options.journal not in ("output", "all"):
-            return Init.spawn(ops, self.request.preserve_fds, given)
-        from ..systemd import journal
-
-        out = journal.stream(self.options.id, journal.INFO)
-        try:
-            error = journal.stream(self.options.id, journal.ERROR)
-            try:
-                return Init.spawn(ops, self.request.preserve_fds, given, (0, out, error))
-            finally:
-                posix.close(error)
-        finally:
-            posix.close(out)
 
     def _listen(self) -> socket:
         path = f"{self.container.path}/{START}"
@@ -257,7 +248,7 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
+                scope.start(self._bus, self.made.unit, self.made.properties, pid, monotonic() + DEADLINE)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
@@ -344,15 +335,8 @@ class Creation:
             self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
-        self.tell("created")
+        self.known.tell("created")
         self._told = True
-
-    def tell(self, event: str, **fields: str) -> None:
-        """Tell the journal what happened, where that is asked for."""
-        if self.known.journal:
-            from . import chronicle
-
-            chronicle.tell(event, self.known, **fields)
 
     def _last_steps(self) -> list[list[object]]:
         """Return what `start` will have to say when a step after it fails: it has no plan any more."""
@@ -387,7 +371,7 @@ class Creation:
             remove_file(self._pid_file)
         self.container.remove()
         if self._told:
-            self.tell("deleted")
+            self.known.tell("deleted")
         if "poststop" in self.known.hooks:
             from . import hooks
 
@@ -402,25 +386,13 @@ class Creation:
                 return
 
 
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
 def make_cgroup(manager: str, path: str) -> None:
     """Make a cgroup and hand the controllers down to it. Raises Error."""
     if manager == "split":
         from ..cgroup import split
 
-        split.make(path)
-        return
+        return split.make(path)
     try:
         tree.make_delegated(path)
     except OSError as error:
         raise because(f"cannot make the cgroup `{path}`", error) from None
-
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"

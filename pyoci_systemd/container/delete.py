@@ -63,10 +63,8 @@ def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
             clear(container)
         config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
-        if known and known.journal:
-            from . import chronicle
-
-            chronicle.tell("deleted", known)
+        if known:
+            known.tell("deleted")
         if config and known:
             from . import hooks
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .output import Output
     from .relay import Relay
 
 # not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
@@ -21,15 +22,24 @@ LAST = 64
 class Foreground:
     """The wait for one container. `master` is its terminal's other side, -1 for none.
 
-    `stop_signal` is what SIGTERM is passed on as: what its image has for a request to stop.
+    `stop_signal` is what SIGTERM is passed on as: what its image has for a request to stop. `output` is what has to be
+    carried away of what it prints.
     """
 
-    def __init__(self, pid: int, master: int, reap_orphans: bool, stop_signal: int = _signal.SIGTERM) -> None:
+    def __init__(
+        self,
+        pid: int,
+        master: int,
+        reap_orphans: bool,
+        stop_signal: int = _signal.SIGTERM,
+        output: Output | None = None,
+    ) -> None:
         self.pid = pid
         self.status: int | None = None
         self.ended_by = 0
         """the signal that ended it, 0 for none"""
         self._stop_signal = stop_signal
+        self._output = output
         self._unwanted = False
         if reap_orphans:
             become_subreaper()
@@ -48,6 +58,8 @@ class Foreground:
         finally:
             if self.relay:
                 self.relay.restore()
+            if self._output:
+                self._output.drain()
         return self.status
 
     def _turn(self) -> None:
@@ -55,9 +67,13 @@ class Foreground:
         watched.register(self._caught, POLLIN)
         if self.relay:
             self.relay.register(watched)
+        if self._output:
+            self._output.register(watched)
         for fd, _ in watched.poll():
             if fd == self._caught:
                 self._signals(posix.read(fd, 512))
+            elif self._output and self._output.handle(fd):
+                continue
             elif self.relay:
                 self.relay.handle(fd)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _signal
 
-from ..errors import Error
+from ..errors import Error, because
 from ..init.dialogue import GATE
 from ..plan.hooks import AT_START
 from ..plan.words import START_GATE
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
     from ..spec.types import Config
+    from ..systemd.notify import Manager
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 
@@ -25,13 +26,20 @@ STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 def main(settings: Settings, options: Options) -> int:
     """Run a container. Returns its exit status, 0 at once with --detach; raises Error."""
     creation = Creation(settings, options, wait_for_start=False)
-    address = listener(options)
     try:
+        manager = ear(options)
         creation.plan()
         stop_signal = asked_stop_signal(creation.config)
+        printed = None
+        if options.journal in ("output", "all"):
+            from . import output  # few have it looked after by us
+
+            output.check(creation.config)
+            printed = None if options.detach else output.Output(options.id)
+            creation.stdio = printed.stdio if printed else output.sockets(options.id)
         creation.build()
         creation.commit()
-        await_workload(creation, address)
+        await_workload(creation, manager)
     finally:
         creation.reap_helper()
     if options.detach:
@@ -39,20 +47,20 @@ def main(settings: Settings, options: Options) -> int:
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])
     try:
         reap_orphans = shares_pids and not options.no_subreaper
-        foreground = Foreground(creation.init.pid, creation.master, reap_orphans, stop_signal)
+        foreground = Foreground(creation.init.pid, creation.master, reap_orphans, stop_signal, printed)
         status = foreground.wait()
         by = foreground.ended_by
-        creation.tell("died", EXIT_CODE="killed" if by else "exited", EXIT_STATUS=str(by or status))
+        creation.known.tell("died", EXIT_CODE="killed" if by else "exited", EXIT_STATUS=str(by or status))
         return status
     finally:
         if not options.keep:
             delete.remove(settings.root, options.id, force=True)
 
 
-def await_workload(creation: Creation, address: str) -> None:
+def await_workload(creation: Creation, manager: Manager | None) -> None:
     """Take the init over its last steps until it has become the workload, hooks before and after. Raises Error.
 
-    Then tell it to systemd, which listens at `address`, if that is for us to do.
+    Then tell it to `manager`, if that is for us to do.
     """
     try:
         if AT_START in creation.known.hooks:
@@ -63,9 +71,9 @@ def await_workload(creation: Creation, address: str) -> None:
         creation.run_hooks("poststart")
         if creation.devices:
             creation.devices.close()
-        if address:
-            ready(creation, address)
-        creation.tell("started")
+        if manager:
+            ready(creation, manager)
+        creation.known.tell("started")
     except BaseException as error:
         creation.undo(error)
         raise
@@ -80,21 +88,26 @@ def asked_stop_signal(config: Config) -> int:
         raise Error(f"config.json: annotations: `{STOP_SIGNAL}`: {error.message}") from None
 
 
-def listener(options: Options) -> str:
-    """Return where systemd waits for a word of the runtime's, "" when it waits for none. Raises Error."""
+def ear(options: Options) -> Manager | None:
+    """Return who waits for our word that the program runs; None when that is not ours to say. Raises Error."""
     if options.notify != "runtime":
-        return ""
-    from ..systemd import notify
+        return None
+    from ..systemd import notify  # in services alone
 
     address = environ("NOTIFY_SOCKET")
-    notify.refuse(address)
-    return address
+    if not address:
+        raise Error("--notify=runtime: NOTIFY_SOCKET is not set", hint="it is for a service with `Type=notify`")
+    return notify.Manager(address)
 
 
-def ready(creation: Creation, address: str) -> None:
-    """Tell systemd that the program runs; and, where we do not stay, that it is the service's main process."""
-    from ..systemd import notify
+def ready(creation: Creation, manager: Manager) -> None:
+    """Tell systemd that the program runs; and, where we do not stay, that it is the service's main process.
 
+    Raises Error.
+    """
     pid = creation.init.pid
-    main_pid = [f"MAINPID={pid}"] if creation.options.detach else []
-    notify.send(address, notify.READY, *main_pid, f"STATUS=running as process {pid}")
+    main_pid = [b"MAINPID=%d" % pid] if creation.options.detach else []
+    try:
+        manager.tell([b"READY=1", *main_pid, b"STATUS=running as process %d" % pid])
+    except OSError as error:
+        raise because("cannot tell systemd that the container runs", error) from None

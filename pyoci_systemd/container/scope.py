@@ -25,11 +25,13 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
 
 
-def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
-    """Start the scope and wait until it stands. A property that this systemd does not know is left out.
+def start(bus: Bus, unit: str, planned: tuple[Property, ...], pid: int, deadline: float) -> None:
+    """Start the scope with a process in it and wait until it stands.
 
+    A property that this systemd does not know is left out.
     Raises BusError: also when a unit of that name lives, which is not touched.
     """
+    properties = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in planned]
     for _ in range(MOST_UNKNOWN):
         try:
             job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)

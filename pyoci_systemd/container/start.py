@@ -40,7 +40,7 @@ def main(settings: Settings, options: Options) -> int:
         from . import starthooks
 
         starthooks.start(settings, container, init)
-        tell_started(container)
+        container.known.tell("started")
         return 0
     try:
         await_started(container, init)
@@ -48,16 +48,8 @@ def main(settings: Settings, options: Options) -> int:
         # so that whoever asks next finds it stopped
         process.wait_gone(container.known.pid, container.known.start_time, PATIENCE)
         raise
-    tell_started(container)
+    container.known.tell("started")
     return 0
-
-
-def tell_started(container: Container) -> None:
-    """Tell the journal, where `create` was asked for that."""
-    if container.known.journal:
-        from . import chronicle
-
-        chronicle.tell("started", container.known)
 
 
 def connect(container: Container) -> socket:

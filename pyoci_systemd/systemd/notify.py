@@ -1,36 +1,43 @@
-"""sd_notify(3): what a service tells the manager that supervises it. One datagram, without a library."""
+"""sd_notify(3): what a service tells the manager that supervises it, in datagrams of KEY=VALUE lines."""
 
 from __future__ import annotations
 
-from ..errors import Error, because
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
 
-READY = "READY=1"
-PATIENCE = 5.0  # seconds: systemd reads at once, but its queue may be full
+from ..errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+READY = b"READY=1"
+LONGEST_PATH = 107  # of sun_path
+PATIENCE = 5.0  # seconds: the manager reads at once, but its queue may be full
 
 
-def refuse(address: str) -> None:
-    """Raise Error for what cannot be the value of NOTIFY_SOCKET: a path, or `@` and an abstract name."""
-    if not address:
-        raise Error("NOTIFY_SOCKET is not set: systemd does not wait for a word of us")
-    if len(address) < 2 or address[0] not in "/@":
-        raise Error(f"NOTIFY_SOCKET: `{address}` is neither a path nor an abstract name")
+class Manager:
+    """The service manager, by its socket: `address` is a path or, after `@`, an abstract name."""
+
+    def __init__(self, address: str) -> None:
+        self._place = place(address)
+
+    def tell(self, lines: Sequence[bytes]) -> None:
+        """Send a message. Raises OSError.
+
+        The manager looks at who sent it: a process that NotifyAccess= admits, and that still lives when it looks.
+        """
+        end = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            end.settimeout(PATIENCE)
+            end.connect(self._place)
+            end.sendall(b"\n".join(lines))
+        finally:
+            end.close()
 
 
-def send(address: str, *lines: str) -> None:
-    """Send assignments, one a line, to the socket that NOTIFY_SOCKET names. Raises Error.
-
-    The manager takes them from whom the unit's NotifyAccess= admits, and looks at the pid while the sender lives.
-    """
-    refuse(address)
-    import _socket  # a service alone has somebody to tell
-
-    name = address.encode("utf-8", "surrogateescape")
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    try:
-        socket.settimeout(PATIENCE)
-        socket.connect(b"\0" + name[1:] if name[:1] == b"@" else name)
-        socket.sendall("\n".join(lines).encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise because(f"cannot tell systemd by `{address}`", error) from None
-    finally:
-        socket.close()
+def place(address: str) -> bytes:
+    """Return the address for connect(2) of what NOTIFY_SOCKET says. Raises Error."""
+    raw = address.encode("utf-8", "surrogateescape")
+    if address[:1] not in ("/", "@") or len(raw) < 2 or len(raw) > LONGEST_PATH:
+        raise Error(f"NOTIFY_SOCKET: `{address}` is no socket")
+    return b"\0" + raw[1:] if raw[:1] == b"@" else raw
