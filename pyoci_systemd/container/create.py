@@ -18,7 +18,7 @@ def main(settings: Settings, options: Options) -> int:
             from . import output  # few have it looked after by us
 
             output.check(creation.config)
-            creation.stdio = output.sockets(options.id)
+            creation.stdio = output.sockets(options.id, creation.made.unit)
         creation.build()
         creation.commit()
     finally:

@@ -1,7 +1,8 @@
-"""What a container prints, for the journal: by sockets of the journal's own, or by pipes, where one of us stays.
+"""What a container prints, for the journal: by sockets of the journal's own, or by pipes, where its supervisor stays.
 
 The journal knows of a socket who wrote what. But no program can open a socket by its name in /dev (ENXIO), and images
-that log into files have these lead to /dev/stdout: they can open a pipe.
+that log into files have these lead to /dev/stdout: they can open a pipe. What comes by that is the supervisor's for the
+journal, so it has to be of the same unit.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def check(config: Config) -> None:
         raise Error("process.terminal is true: what it prints is for a terminal, not for the journal")
 
 
-def sockets(identifier: str) -> tuple[int, int, int]:
-    """Return standard streams that end in the journal. Raises Error."""
-    return 0, stream(identifier, INFO), stream(identifier, ERROR)
+def sockets(identifier: str, unit: str) -> tuple[int, int, int]:
+    """Return standard streams that end in the journal, of what is in `unit`. Raises Error."""
+    return 0, stream(identifier, INFO, unit), stream(identifier, ERROR, unit)
 
 
 class Output:

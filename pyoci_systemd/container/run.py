@@ -35,8 +35,9 @@ def main(settings: Settings, options: Options) -> int:
             from . import output  # few have it looked after by us
 
             output.check(creation.config)
-            printed = None if options.detach else output.Output(options.id)
-            creation.stdio = printed.stdio if printed else output.sockets(options.id)
+            stays = creation.made.manager == "split" and not options.detach
+            printed = output.Output(options.id) if stays else None
+            creation.stdio = printed.stdio if printed else output.sockets(options.id, creation.made.unit)
         creation.build()
         creation.commit()
         await_workload(creation, manager)

@@ -18,10 +18,11 @@ def send(fields: Mapping[str, str]) -> None:
     datagrams(JOURNAL)("".join(f"{name}={one_line(value)}\n" for name, value in fields.items() if value))
 
 
-def stream(identifier: str, priority: int) -> int:
+def stream(identifier: str, priority: int, unit: str = "") -> int:
     """Return a descriptor of which each line that is written becomes an entry. Raises Error.
 
-    A line may begin with another priority, as `<3>`. The entry names the unit of who writes it, not ours.
+    A line may begin with another priority, as `<3>`. The entry names the unit of who writes it; `unit` where they have
+    gone before the journal could look.
     """
     import _socket
 
@@ -29,8 +30,8 @@ def stream(identifier: str, priority: int) -> int:
     try:
         socket.connect(STREAM)
         socket.shutdown(_socket.SHUT_RD)
-        # identifier, unit, priority, prefixes are read, forwarded to syslog, kmsg and console
-        socket.sendall(f"{one_line(identifier)}\n\n{priority}\n1\n0\n0\n0\n".encode())
+        # identifier, unit, priority; whether prefixes are read, forwarded to syslog, kmsg and console
+        socket.sendall(f"{one_line(identifier)}\n{unit}\n{priority}\n1\n0\n0\n0\n".encode())
     except OSError as error:
         socket.close()
         raise because(f"cannot write to the journal by `{STREAM}`", error) from None
