@@ -10,7 +10,16 @@ from ..systemd import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import Known
+    from typing import Protocol
+
+    class Known(Protocol):
+        """What is remembered of a container: see store.Known."""
+
+        id: str
+        bundle: str
+        unit: str
+        annotations: dict[str, str]
+
 
 MESSAGES = {
     "created": "3838c14f7354439fb8a88e1cebc9d519",
