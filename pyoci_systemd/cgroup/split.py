@@ -37,10 +37,17 @@ def container() -> str:
 
 
 def delegated(path: str) -> bool:
-    """Is the unit that a cgroup belongs to told to be left alone by systemd. Outside of all units nobody minds."""
-    while path != tree.ROOT and not path.endswith(UNITS):
+    """Does systemd leave a cgroup, or one above it, to others. Outside of all units nobody minds.
+
+    A user's manager marks nothing, but has all of its own from PID 1: what it leaves to whom is between these two.
+    """
+    outside = True
+    while path != tree.ROOT:
+        if any(map(marked(path).__contains__, DELEGATED)):
+            return True
+        outside = outside and not path.endswith(UNITS)
         path = path.rpartition("/")[0]
-    return path == tree.ROOT or any(map(marked(path).__contains__, DELEGATED))
+    return outside
 
 
 def marked(path: str) -> list[str]:

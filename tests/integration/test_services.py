@@ -30,7 +30,7 @@ CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 def systemctl(*words: str, check: bool = True) -> str:
     """Run systemctl and return what it says."""
-    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0 or not check, done
     return done.stdout
 
@@ -296,3 +296,34 @@ def test_without_a_supervisor(run: Run, bundle: Bundle, container_id: str) -> No
     finally:
         systemctl("stop", unit, check=False)
         systemctl("reset-failed", unit, check=False)
+
+
+def test_of_the_user_s_manager(run: Run, bundle: Bundle, container_id: str) -> None:
+    """Root's own, which needs nothing of what containers of other users need."""
+    place = pathlib.Path.home() / ".local/share/pyoci"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / container_id).symlink_to(bundle.path)
+    unit = f"pyoci@{container_id}.service"
+    config = os.environ | {"XDG_RUNTIME_DIR": "/run/user/0"}
+
+    def manager(*words: str) -> str:
+        command = ["systemctl", "--user", *words]
+        done = subprocess.run(command, env=config, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done
+        return done.stdout.strip()
+
+    bundle.sh(f"trap 'exit 0' TERM; {LOOP}")
+    systemctl("start", "user@0.service")
+    try:
+        manager("start", unit)
+        pid = json.loads(run("state", container_id, check=True).stdout)["pid"]
+        cgroup = manager("show", "--property=ControlGroup", "--value", unit)
+        assert cgroup.startswith("/user.slice/user-0.slice/user@0.service/app.slice/app-pyoci.slice/")
+        assert str(pid) in pathlib.Path(f"{CGROUPS}{cgroup}/container/cgroup.procs").read_text().split()
+        assert f"running as process {pid}" in manager("status", "--no-pager", unit)
+        manager("stop", unit)
+        assert run("state", container_id).returncode != 0
+    finally:
+        subprocess.run(["systemctl", "--user", "kill", "--signal=KILL", unit], env=config, capture_output=True)
+        systemctl("stop", "user@0.service", "user-runtime-dir@0.service")
+        (place / container_id).unlink()

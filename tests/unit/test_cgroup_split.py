@@ -27,8 +27,9 @@ def test_from_wherever_we_stand(below: str, monkeypatch: pytest.MonkeyPatch) -> 
     ("/system.slice/web.service/a/b", "/system.slice/web.service", True),
     ("/system.slice/web.service", "", False),
     ("/user.slice", "", False),
-    # the user's manager has its cgroup from systemd, and a unit of its own has its own from that manager
-    ("/user.slice/user@1.service/app.slice/web.service", "/user.slice/user@1.service", False),
+    # a user's manager has all of its cgroups from PID 1, and marks none of them
+    ("/user.slice/user@1.service/app.slice/web.service", "/user.slice/user@1.service", True),
+    ("/user.slice/session-1.scope", "/user.slice/user@1.service", False),
     # no systemd far and wide
     ("/payload", "", True),
     ("", "", True),
