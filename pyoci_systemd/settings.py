@@ -75,12 +75,27 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
-    sockets: list[str]
+    credentials: bool
+    notify: str
+    journal: str
     all: bool
     regex: bool
     force: bool
+    own_unit: bool
     format: str
     quiet: bool
+    follow: bool
+    lines: str
+    since: str
+    output: str
+    sockets: list[str]
+    restart: str
+    watchdog: str
+    stop_timeout: str
+    load_credentials: list[str]
+    after: list[str]
+    of_user: bool
+    remove: bool
     json: bool
     repair: bool
     rootless: bool

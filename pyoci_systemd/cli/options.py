@@ -68,8 +68,9 @@ HELP_ROWS: tuple[Row, ...] = (
 GLOBALS: tuple[Row, ...] = (
     ("given_root", ("--root",), PATH, "DIR",
      "Keep the state of containers in DIR: /run/pyoci for root, else $XDG_RUNTIME_DIR/pyoci."),
-    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|disabled",
-     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."),
+    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|split|disabled",
+     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."
+     " `split` halves the one that we are in, as a service does it: no other is asked for."),
     ("manager", ("--systemd-cgroup",), SETS, "systemd", "The same as --cgroup-manager=systemd."),
     ("rootless", ("--rootless",), TRISTATE, "true|false|auto", "Accepted for compatibility; found out by itself."),
     ("log", ("--log",), PATH, "[file:]PATH|journald:[ID]|syslog:[ID]",
@@ -95,7 +96,11 @@ PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
                      "Send a pidfd of the process to whoever listens on SOCKET.")
 
 PROPERTY: Row = ("property", ("--property",), MANY, "NAME=VALUE",
-                 "Set a property of the scope, as systemd-run(1) does: KillSignal=INT, RuntimeMaxSec=1h.")
+                 "Set a property of the scope, as in the file of a unit: KillSignal=INT, RuntimeMaxSec=1h.")
+JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
+                "Send to the journal what becomes of the container, what its program prints, or both.")
+CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
+                    "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
 
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
@@ -109,6 +114,8 @@ CREATE: tuple[Row, ...] = (
     NO_PIVOT,
     NO_NEW_KEYRING,
     PROPERTY,
+    JOURNAL,
+    CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 
@@ -124,11 +131,15 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "Returns when the program is running; nothing is printed.",
          "pyoci start web", ID, ()),
     Verb("run", RUN, "Create a container, start it and wait for its end.",
-         "Signals are passed on to the container. The exit status is the program's, 128 + the signal's number"
+         "Signals are passed on to the container; SIGTERM as the signal that its image names in the annotation"
+         " org.opencontainers.image.stopSignal. The exit status is the program's, 128 + the signal's number"
          " when a signal ended it, and 1 when the container could not be run.",
          "pyoci run --bundle /srv/web web", ID,
          (("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
-          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."), *CREATE)),
+          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."),
+          ("notify", ("--notify",), CHOICE, "container|runtime|none",
+           "Who tells systemd, which waits for it, that the service is ready: the container's program, or the"
+           " runtime as soon as that runs."), *CREATE)),
     Verb("exec", RUN, "Run one more program in a container.",
          "It gets the environment, user and rights of the container's own program, with the changes that options"
          " ask for, or is the process that a file describes. The exit status is the program's, 128 + the signal's"
@@ -163,6 +174,8 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "The container must have stopped, or never have been started.",
          "pyoci delete --force web", ID,
          (("force", ("-f", "--force"), FLAG, "", "Kill it first; no error when there is no such container."),
+          ("own_unit", ("--own-unit",), FLAG, "",
+           "Leave it alone when it runs elsewhere than in the unit that this is called in, by ExecStopPost= say."),
           ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: delete each container it matches."))),
     Verb("pause", RUN, "Stop all processes of a container where they are.",
          "systemd does it, so `systemctl status` says that the scope is frozen.",
@@ -228,6 +241,14 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci verify web", ID,
          (("repair", ("--repair",), FLAG, "", "Set right what differs, by the config."),
           ("json", ("--json",), FLAG, "", "Print JSON."))),
+    Verb("logs", LOOK, "Show what the journal has of a container.",
+         "What its program printed into the journal, as a service or with --journal, and what became of it."
+         " journalctl shows it; a container that is gone still has its entries.",
+         "pyoci logs --follow web", ID,
+         (("follow", ("-f", "--follow"), FLAG, "", "Go on with what comes."),
+          ("lines", ("-n", "--lines"), TEXT, "N", "Show the last N entries."),
+          ("since", ("--since",), TEXT, "TIME", "Begin at TIME, as journalctl understands it."),
+          ("output", ("-o", "--output"), TEXT, "FORM", "The form of an entry, one of journalctl's."))),
     Verb("mounts", RUN, "Add mounts to a running container, or remove them.",
          "FILE holds a list of mounts as `mounts` in config.json does; `-` is standard input. They are added in"
          " their order, all or none. What is removed is named by `destination` alone, the last of the list first:"
@@ -244,7 +265,28 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "One sentence for each step of the init, and each property of the scope. ID names the container the"
          " plan is for.",
          "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
-         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY)),
+         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY,
+          CREDENTIALS)),
+    Verb("unit", PREPARE, "Fit the service `pyoci@ID` to a container.",
+         "The shipped units run the bundle /var/lib/pyoci/ID (of a user, ~/.local/share/pyoci/ID). What is asked for"
+         " here and is otherwise goes into drop-ins, in place of what was asked for before; they are printed,"
+         " and what to do next.",
+         "pyoci unit --bundle /srv/web --socket 80 --restart always web", ID,
+         (("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle that it runs."),
+          ("sockets", ("--socket",), MANY, "[datagram:]ADDRESS",
+           "Start at the first connection to ADDRESS: a path, @NAME, PORT or IP:PORT."),
+          ("restart", ("--restart",), CHOICE, "on-failure|always|no|on-success|on-abnormal|on-abort|on-watchdog",
+           "When systemd starts it again."),
+          ("notify", ("--notify",), CHOICE, "runtime|container|none",
+           "Who says that it is ready: the runtime when the program runs, or the program."),
+          ("watchdog", ("--watchdog",), TEXT, "SECONDS",
+           "Restart it when its program does not report for so long; it then says itself that it is ready."),
+          ("stop_timeout", ("--stop-timeout",), TEXT, "SECONDS", "Kill it when it has not stopped by then."),
+          ("load_credentials", ("--credential",), MANY, "NAME:PATH",
+           "Let it read the file PATH as the credential NAME."),
+          ("after", ("--after",), MANY, "UNIT", "Start it after UNIT, and stop it before."),
+          ("of_user", ("--user",), FLAG, "", "Of the user's own manager."),
+          ("remove", ("--remove",), FLAG, "", "Remove the drop-ins."))),
     Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci features", (), ()),

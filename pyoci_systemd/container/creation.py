@@ -25,7 +25,6 @@ from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.marker import marker
-from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
@@ -62,12 +61,14 @@ class Creation:
         self.wait_for_start = wait_for_start
         self.container = Container(settings.root, identity.check(options.id))
         self.known = Known(options.id, "", "", "", "", "")
+        self.stdio = (0, 1, 2)
+        """what the container has for its standard streams"""
         self.master = -1
         """the terminal's other side, when it was not sent away"""
         self._bus: Bus | None = None
         self._start: socket | None = None
         self._namespaces: list[int] = []
-        self._scope, self._pid_file = False, ""
+        self._scope, self._pid_file, self._told = False, "", False
         self._init: Init | None = None
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
@@ -108,6 +109,10 @@ class Creation:
             from .service import Service  # for who is run by one alone
 
             self.service = Service(self.config, options, self.wait_for_start)
+        if options.credentials:
+            from . import secrets  # for services that have any
+
+            self.config, self.text = secrets.handed_on(self.config)
         self.request = Request(
             id=options.id,
             bundle=bundle,
@@ -186,7 +191,8 @@ class Creation:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
-        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
+        given += self._namespaces
+        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, given, self.stdio)
         if self.service:
             self.service.given()
         if self.made.unit:
@@ -207,7 +213,11 @@ class Creation:
             raise because(f"cannot make `{path}`", error) from None
 
     def _own_cgroup(self) -> str:
-        """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
+        """Return the cgroup that we make ourselves, "" where systemd does it or nobody. Raises Error."""
+        if self.made.manager == "split":
+            from ..cgroup import split  # in services alone
+
+            return split.container()
         if self.made.manager != "cgroupfs":
             return ""
         return f"{tree.ROOT}/{self.made.placement.path}"
@@ -228,6 +238,7 @@ class Creation:
             seccomp_receiver=self.request.seccomp_receiver,
             hooks=hook_plan.kinds(self.config),
             keyring=self.request.new_keyring,
+            journal=self.options.journal in ("events", "all"),
             resctrl=self._share.groups() if self._share else [],
             resctrl_made=self._share.own() if self._share else [],
         )
@@ -324,7 +335,7 @@ class Creation:
 
     def _commit(self) -> None:
         signals.interrupted()
-        self.known.last_steps = self._last_steps()
+        self.known.last_steps = self.made.last_steps() if self.config.get("process") else []
         self.container.write(self.known)
         receiver = self.options.pidfd_socket or self.known.annotations.get("run.oci.pidfd_receiver")
         if receiver:
@@ -334,14 +345,8 @@ class Creation:
             self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
-
-    def _last_steps(self) -> list[list[object]]:
-        """Return what `start` will have to say when a step after it fails: it has no plan any more."""
-        ops = self.made.ops
-        if not self.config.get("process"):
-            return []
-        first = next((i for i, op in enumerate(ops) if isinstance(op, AwaitStart)), len(ops))
-        return [[index, ops[index].complaint()] for index in range(first, len(ops))]
+        self.known.tell("created")
+        self._told = True
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
@@ -372,6 +377,8 @@ class Creation:
         if self._pid_file:
             remove_file(self._pid_file)
         self.container.remove()
+        if self._told:
+            self.known.tell("deleted")
         if "poststop" in self.known.hooks:
             from . import hooks
 

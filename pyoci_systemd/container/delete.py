@@ -23,23 +23,31 @@ DEADLINE = 10.0  # seconds for a killed process to go
 
 def main(settings: Settings, options: Options) -> int:
     """Delete one container, or with --regex each that matches. Returns the exit status; raises Error."""
+    within = ""
+    if options.own_unit:
+        from ..cgroup import split  # in services alone
+
+        within = split.whole()
     if not options.regex:
-        remove(settings.root, identity.check(options.id), options.force)
+        remove(settings.root, identity.check(options.id), options.force, within)
         return 0
     for container_id in matching(settings.root, options.id):
-        remove(settings.root, container_id, options.force)
+        remove(settings.root, container_id, options.force, within)
     return 0
 
 
-def remove(root: str, container_id: str, force: bool) -> None:
+def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
     """Remove a container and whatever a killed create left of it. Raises Error.
 
-    Of many that delete the same one each succeeds with `force`: there is no such container afterwards.
+    Of many that delete the same one each succeeds with `force`: there is no such container afterwards. One whose
+    cgroup is not below `within` is left alone.
     """
     container = Container(root, container_id)
     try:
         container.lock()
         known = _known(container, force)
+        if within and known and known.cgroup and not known.cgroup.startswith(f"{within}/"):
+            return
         status = container.status() if known else "stopped"
         if status not in ("stopped", "created") and not force:
             raise Error(
@@ -54,6 +62,8 @@ def remove(root: str, container_id: str, force: bool) -> None:
             clear(container)
         config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
+        if known:
+            known.tell("deleted")
         if config and known:
             from . import hooks
 

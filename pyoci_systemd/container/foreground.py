@@ -112,6 +112,8 @@ class Foreground:
             if pid == 0:
                 return
             if pid == self.pid:
+                for watcher in self._watching:
+                    watcher.handle(())  # what came just before the end
                 self.ended = status
                 ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
                 self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)

@@ -41,6 +41,10 @@ def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
 def in_cgroupfs(cgroup: str, made: Plan, pid: int, restrict_devices: Callable[[str], None]) -> None:
     """Make the container's cgroup and move the process there. Raises Error."""
     inner = below(cgroup, made.placement.delegated)
+    if made.manager == "split":
+        from ..cgroup import split  # in services alone
+
+        split.make(cgroup)
     try:
         tree.make_delegated(inner)
     except OSError as error:

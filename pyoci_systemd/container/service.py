@@ -34,7 +34,9 @@ class Service:
         self._offset = clock_offset(config)
         # who hands over its own socket listens there itself, as conmon does
         theirs = "process" in config and "NOTIFY_SOCKET" in names(config["process"])
-        self._address = "" if theirs else environ("NOTIFY_SOCKET")
+        # and where the runtime itself is asked to say that it runs, or nobody, the program has nobody to tell
+        unheard = theirs or (not waits and options.notify != "container")
+        self._address = "" if unheard else environ("NOTIFY_SOCKET")
         if self._address:
             place(self._address)  # it is one
         self._first = activation.FIRST + self.passed.count

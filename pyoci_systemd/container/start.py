@@ -29,6 +29,7 @@ def main(settings: Settings, options: Options) -> int:
     init = Init(connect(container), 0)
     if not container.known.notify or not environ("NOTIFY_SOCKET"):
         go(settings, container, init)
+        container.known.tell("started")
         return 0
     from .service import listen_for_start  # for who is run by a service manager alone
 
@@ -38,6 +39,7 @@ def main(settings: Settings, options: Options) -> int:
         proxy.until_ready()
     finally:
         proxy.close()
+    container.known.tell("started")
     return 0
 
 

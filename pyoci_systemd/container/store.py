@@ -59,6 +59,8 @@ class Known(Record):
     """what the init does after `start`: [index, what to say when it fails]"""
     seccomp_receiver: str = ""
     """what `create` was told by its environment; `start` has another"""
+    journal: bool = False
+    """is what becomes of it told to the journal"""
     hooks: list[str] = []
     """the kinds of hooks that config.json has"""
     sockets: list[str] = []
@@ -66,9 +68,22 @@ class Known(Record):
     notify: bool = False
     """does it tell our service manager how it is"""
 
+    def tell(self, event: str, **fields: str) -> None:
+        """Tell the journal what happened to it, if that is asked for."""
+        if self.journal:
+            from . import chronicle
+
+            chronicle.tell(event, self, **fields)
+
 
 _boot: list[str] = []
 BLANK = Known("", "", "", "", "", "")
+
+
+def now() -> str:
+    """Return this moment as RFC 3339 with microseconds."""
+    at = time()
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
 
 
 def boot_id() -> str:
@@ -219,11 +234,6 @@ class Container:
             raise because(f"cannot remove `{self.path}`", error) from None
         self.unlock()
 
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
 
 
 def write_whole(path: str, data: bytes, mode: int) -> None:

@@ -153,7 +153,7 @@ def test_the_pid_is_known_before_the_filter() -> None:
 
 
 def serving(asked: Any = (), waits: bool = False, detach: bool = False, preserve_fds: int = 0, **more: Any) -> Any:
-    options = Options(sockets=list(asked), detach=detach, preserve_fds=preserve_fds)
+    options = Options(notify="container", sockets=list(asked), detach=detach, preserve_fds=preserve_fds)
     return service.Service(config(**more), options, waits)
 
 

@@ -71,7 +71,7 @@ COMPLETIONS = [
     ("pyoci list --format ", ["json", "table"]),
     ("pyoci list --format j", ["json"]),
     ("pyoci list --q", ["--quiet"]),
-    ("pyoci --cgroup-manager s", ["systemd"]),
+    ("pyoci --cgroup-manager s", ["split", "systemd"]),
     ("pyoci state w", ["web", "work"]),
     ("pyoci kill ", ["db", "web", "work"]),
     ("pyoci stats web w", ["web", "work"]),

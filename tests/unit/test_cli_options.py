@@ -127,6 +127,13 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
     ("--rootless auto --debug list", {"log_level": "debug"}, "list", {}),
     ("--root --rootless list", {"given_root": "--rootless"}, "list", {}),
     ("--log journald:ctr list", {"log": "journald:ctr"}, "list", {}),
+    # services
+    ("--cgroup-manager=split run --journal=all --notify=runtime --credentials --bundle B ID", {"manager": "split"}, "run",
+     {"journal": "all", "notify": "runtime", "credentials": True, "bundle": "B", "id": "ID"}),
+    ("delete --force --own-unit ID", {}, "delete", {"force": True, "own_unit": True, "id": "ID"}),
+    ("unit web --socket 80 --socket @web --credential a:/b --after c.service --user", {}, "unit",
+     {"sockets": ["80", "@web"], "load_credentials": ["a:/b"], "after": ["c.service"], "of_user": True, "id": "web"}),
+    ("logs -fn 5 ID", {}, "logs", {"follow": True, "lines": "5", "id": "ID"}),
     ("create --config \udcff \udcfe", {}, "create", {"config": "\udcff", "id": "\udcfe"}),
 ]  # fmt: skip
 
@@ -193,12 +200,12 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [],
+    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [], "journal": "none", "credentials": False,
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
     "start": {},
-    "run": {**CREATE, "detach": False, "keep": False},
+    "run": {**CREATE, "detach": False, "keep": False, "notify": "container"},
     "exec": {
         "process": "",
         "tty": "",
@@ -228,10 +235,31 @@ PLAIN: dict[str, dict[str, object]] = {
     "mounts": {},
     "state": {},
     "kill": {"all": False, "regex": False, "signal": "SIGTERM"},
-    "delete": {"force": False, "regex": False},
+    "delete": {"force": False, "own_unit": False, "regex": False},
     "list": {"format": "table", "quiet": False},
     "spec": {"bundle": "", "file": "", "rootless": False},
-    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False, "property": []},
+    "plan": {
+        "config": "",
+        "json": False,
+        "preserve_fds": 0,
+        "no_pivot": False,
+        "no_new_keyring": False,
+        "property": [],
+        "credentials": False,
+    },
+    "logs": {"follow": False, "lines": "", "since": "", "output": ""},
+    "unit": {
+        "bundle": "",
+        "sockets": [],
+        "restart": "on-failure",
+        "notify": "runtime",
+        "watchdog": "",
+        "stop_timeout": "",
+        "load_credentials": [],
+        "after": [],
+        "of_user": False,
+        "remove": False,
+    },
     "features": {},
 }
 

@@ -142,7 +142,7 @@ def unsaid(resources: Resources, manager: str) -> list[Rule]:
     rules = ordered(resources)
     if manager == "systemd":
         return [] if grants(rules)[1] else rules
-    return rules if manager == "cgroupfs" and restricts(resources) else []
+    return rules if manager != "disabled" and restricts(resources) else []
 
 
 def enforced(resources: Resources, by_whom: bool) -> Resources:
