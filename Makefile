@@ -22,6 +22,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 BINDIR = $(PREFIX)/bin
 # The only directory on the module path of the runtime; pyoci-init lies in it, beside the module that sends it off.
 LIBDIR = $(PREFIX)/lib/pyoci
+UNITDIR = $(PREFIX)/lib/systemd
 INIT = $(LIBDIR)/$(PACKAGE)/init/pyoci-init
 # what --version and features say of it; nothing where this is no checkout
 COMMIT := $(shell git describe --always --dirty --abbrev=40 2>/dev/null)
@@ -90,6 +91,9 @@ install: build
 	install -D -m 755 build/pyoci-init $(DESTDIR)$(INIT)
 	@for module in $(MODULES); do install -D -p -m 644 $$module $(DESTDIR)$(LIBDIR)/$$module || exit 1; done
 	@echo 'COMMIT = "$(COMMIT)"' >$(DESTDIR)$(LIBDIR)/$(PACKAGE)/build.py
+	@for manager in system user; do \
+	    install -D -m 644 -t $(DESTDIR)$(UNITDIR)/$$manager units/$$manager/* units/*.socket || exit 1; done
+	install -D -m 644 -t $(DESTDIR)$(UNITDIR)/catalog units/pyoci.catalog
 	rm -rf $(DESTDIR)$(LIBDIR)/python3.*
 ifeq ($(COMPILE),yes)
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' -p / $(DESTDIR)$(LIBDIR)
@@ -113,7 +117,7 @@ demo:
 test:
 	@$(PYTHON) -m tests.machine.debian
 	@$(MAKE) --no-print-directory stage build/init-asan
-	@$(PYTHON) -m tests.run lint unit thorough trixie bookworm
+	@$(PYTHON) -m tests.run lint unit thorough trixie bookworm vm
 
 lint: build
 	@$(PYTHON) -m tests.run lint

@@ -75,11 +75,27 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    credentials: bool
+    notify: str
+    journal: str
     all: bool
     regex: bool
     force: bool
+    own_unit: bool
     format: str
     quiet: bool
+    follow: bool
+    lines: str
+    since: str
+    output: str
+    sockets: list[str]
+    restart: str
+    watchdog: str
+    stop_timeout: str
+    load_credentials: list[str]
+    after: list[str]
+    of_user: bool
+    remove: bool
     json: bool
     repair: bool
     rootless: bool
@@ -97,6 +113,12 @@ class Options:
     process_label: str
     no_new_privs: bool
     ignore_paused: bool
+    ids: list[str]
+    interval: str
+    stats: bool
+    state: bool
+    stream: bool
+    no_stream: bool
     resources: str
     memory: str
     memory_swap: str

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = "/sys/fs/cgroup"
 STEP = 0.002  # seconds between two looks at a cgroup that empties
+# what systemd hands down itself, where it is asked to; the others it leaves alone
+SYSTEMDS = ("cpu", "cpuset", "io", "memory", "pids")
 MADE = "trusted.pyoci"  # an extended attribute of the cgroups that we made on the way to a container's
 DELEGATE = "/sys/kernel/cgroup/delegate"
 DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # of kernels that do not list them
@@ -170,12 +172,40 @@ def apply(path: str, limits: list[File]) -> None:
             raise because(f"linux.resources.{limit.asked}: cannot write `{value}` to `{path}/{name}`", error) from None
 
 
+def change(path: str, limits: list[File]) -> None:
+    """Write limits as apply() does; if one is refused, the files get back the lines they had. Raises Error."""
+    before = [(name, read(f"{path}/{name}")) for name, _ in [place(path, limit) for limit in limits]]
+    try:
+        apply(path, limits)
+    except Error:
+        for name, text in before:
+            for line in text.splitlines():
+                write(f"{path}/{name}", line)
+        raise
+
+
 def place(path: str, limit: File) -> tuple[str, str]:
     """Return the file that a cgroup has for a limit, and what to write there. Raises Error when it has none."""
     for name, value in ((limit.name, limit.value), limit.instead):
-        if name and exists(f"{path}/{name}"):
+        if name and (exists(f"{path}/{name}") or reaches(path, name)):
             return name, value
     raise missing(path, limit.name, f"linux.resources.{limit.asked}")
+
+
+def reaches(path: str, name: str) -> bool:
+    """Hand the controller of the file `name` down from the root to `path`, if it is none of systemd's; is it there."""
+    controller = name.partition(".")[0]
+    if controller in SYSTEMDS or controller == "cgroup":
+        return False
+    above = ROOT
+    try:
+        for step in path.removeprefix(ROOT).strip("/").split("/"):
+            if controller not in read(f"{above}/cgroup.subtree_control").split():
+                write(f"{above}/cgroup.subtree_control", f"+{controller}")
+            above = f"{above}/{step}"
+    except OSError:
+        return False
+    return exists(f"{path}/{name}")
 
 
 def missing(path: str, name: str, what: str) -> Error:

@@ -34,6 +34,7 @@ WORDLESS = (FLAG, SETS, VERSION)
 TRISTATES = ("true", "false", "auto")
 SWITCHES = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
 REST = "…"  # the default of an argument that takes all words that are left
+EACH = "*"  # the same, but options may stand between them
 
 
 class Verb(Record):
@@ -67,8 +68,9 @@ HELP_ROWS: tuple[Row, ...] = (
 GLOBALS: tuple[Row, ...] = (
     ("given_root", ("--root",), PATH, "DIR",
      "Keep the state of containers in DIR: /run/pyoci for root, else $XDG_RUNTIME_DIR/pyoci."),
-    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|disabled",
-     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."),
+    ("manager", ("--cgroup-manager",), CHOICE, "auto|systemd|cgroupfs|split|disabled",
+     "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."
+     " `split` halves the one that we are in, as a service does it: no other is asked for."),
     ("manager", ("--systemd-cgroup",), SETS, "systemd", "The same as --cgroup-manager=systemd."),
     ("rootless", ("--rootless",), TRISTATE, "true|false|auto", "Accepted for compatibility; found out by itself."),
     ("log", ("--log",), PATH, "[file:]PATH|journald:[ID]|syslog:[ID]",
@@ -94,7 +96,11 @@ PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
                      "Send a pidfd of the process to whoever listens on SOCKET.")
 
 PROPERTY: Row = ("property", ("--property",), MANY, "NAME=VALUE",
-                 "Set a property of the scope, as systemd-run(1) does: KillSignal=INT, RuntimeMaxSec=1h.")
+                 "Set a property of the scope, as in the file of a unit: KillSignal=INT, RuntimeMaxSec=1h.")
+JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
+                "Send to the journal what becomes of the container, what its program prints, or both.")
+CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
+                    "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
 
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
@@ -103,9 +109,13 @@ CREATE: tuple[Row, ...] = (
     PIDFD_SOCKET,
     ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the container's init to FILE."),
     PRESERVE_FDS,
+    ("sockets", ("--socket",), MANY, "[NAME=]ADDRESS",
+     "Listen on ADDRESS and hand the socket over as a .socket unit would: a path, @NAME, PORT or IP:PORT."),
     NO_PIVOT,
     NO_NEW_KEYRING,
     PROPERTY,
+    JOURNAL,
+    CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 
@@ -121,11 +131,15 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "Returns when the program is running; nothing is printed.",
          "pyoci start web", ID, ()),
     Verb("run", RUN, "Create a container, start it and wait for its end.",
-         "Signals are passed on to the container. The exit status is the program's, 128 + the signal's number"
+         "Signals are passed on to the container; SIGTERM as the signal that its image names in the annotation"
+         " org.opencontainers.image.stopSignal. The exit status is the program's, 128 + the signal's number"
          " when a signal ended it, and 1 when the container could not be run.",
          "pyoci run --bundle /srv/web web", ID,
          (("detach", ("-d", "--detach"), FLAG, "", "Return when the program is running."),
-          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."), *CREATE)),
+          ("keep", ("--keep",), FLAG, "", "Do not delete the container at its end."),
+          ("notify", ("--notify",), CHOICE, "container|runtime|none",
+           "Who tells systemd, which waits for it, that the service is ready: the container's program, or the"
+           " runtime as soon as that runs."), *CREATE)),
     Verb("exec", RUN, "Run one more program in a container.",
          "It gets the environment, user and rights of the container's own program, with the changes that options"
          " ask for, or is the process that a file describes. The exit status is the program's, 128 + the signal's"
@@ -160,6 +174,8 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "The container must have stopped, or never have been started.",
          "pyoci delete --force web", ID,
          (("force", ("-f", "--force"), FLAG, "", "Kill it first; no error when there is no such container."),
+          ("own_unit", ("--own-unit",), FLAG, "",
+           "Leave it alone when it runs elsewhere than in the unit that this is called in, by ExecStopPost= say."),
           ("regex", ("-r", "--regex"), FLAG, "", "ID is a regular expression: delete each container it matches."))),
     Verb("pause", RUN, "Stop all processes of a container where they are.",
          "systemd does it, so `systemctl status` says that the scope is frozen.",
@@ -198,6 +214,22 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
     Verb("state", LOOK, "Show the state of a container as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci state web", ID, ()),
+    Verb("events", LOOK, "Tell what befalls a container, as JSON, one line each.",
+         "Its statistics every interval, and each time that the kernel kills one of its processes for want of memory;"
+         " until it stops. The form is runc's.",
+         "pyoci events --interval 1s web", ID,
+         (("interval", ("--interval",), TEXT, "TIME", "Print statistics so often: 5s, 100ms, 1m30s. Default: 5s."),
+          ("stats", ("--stats",), FLAG, "", "Print statistics once, and exit."),
+          ("state", ("--state",), FLAG, "", "Tell, too, when the container is started, paused, resumed and stopped."))),
+    Verb("stats", LOOK, "Show what containers use of processors, memory and disks.",
+         "Those that are named, or all that live. On a terminal the table is shown anew until it is interrupted or no"
+         " container is left; elsewhere once. PSI is the share of the last 10 s in which something waited for a"
+         " processor, for memory and for a disk.",
+         "pyoci stats --no-stream web", (("ids", "ID", EACH),),
+         (("format", ("-f", "--format"), CHOICE, "table|json", "The form of what is shown."),
+          ("interval", ("--interval",), TEXT, "TIME", "Look so often: 5s, 100ms, 1m30s. Default: 1s."),
+          ("stream", ("--stream",), FLAG, "", "Show it again and again."),
+          ("no_stream", ("--no-stream",), FLAG, "", "Show it once."))),
     Verb("list", LOOK, "List the containers.",
          "Those below --root: other roots have other containers.",
          "pyoci list --format json", (),
@@ -209,6 +241,14 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci verify web", ID,
          (("repair", ("--repair",), FLAG, "", "Set right what differs, by the config."),
           ("json", ("--json",), FLAG, "", "Print JSON."))),
+    Verb("logs", LOOK, "Show what the journal has of a container.",
+         "What its program printed into the journal, as a service or with --journal, and what became of it."
+         " journalctl shows it; a container that is gone still has its entries.",
+         "pyoci logs --follow web", ID,
+         (("follow", ("-f", "--follow"), FLAG, "", "Go on with what comes."),
+          ("lines", ("-n", "--lines"), TEXT, "N", "Show the last N entries."),
+          ("since", ("--since",), TEXT, "TIME", "Begin at TIME, as journalctl understands it."),
+          ("output", ("-o", "--output"), TEXT, "FORM", "The form of an entry, one of journalctl's."))),
     Verb("mounts", RUN, "Add mounts to a running container, or remove them.",
          "FILE holds a list of mounts as `mounts` in config.json does; `-` is standard input. They are added in"
          " their order, all or none. What is removed is named by `destination` alone, the last of the list first:"
@@ -225,7 +265,28 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "One sentence for each step of the init, and each property of the scope. ID names the container the"
          " plan is for.",
          "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
-         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY)),
+         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY,
+          CREDENTIALS)),
+    Verb("unit", PREPARE, "Fit the service `pyoci@ID` to a container.",
+         "The shipped units run the bundle /var/lib/pyoci/ID (of a user, ~/.local/share/pyoci/ID). What is asked for"
+         " here and is otherwise goes into drop-ins, in place of what was asked for before; they are printed,"
+         " and what to do next.",
+         "pyoci unit --bundle /srv/web --socket 80 --restart always web", ID,
+         (("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle that it runs."),
+          ("sockets", ("--socket",), MANY, "[datagram:]ADDRESS",
+           "Start at the first connection to ADDRESS: a path, @NAME, PORT or IP:PORT."),
+          ("restart", ("--restart",), CHOICE, "on-failure|always|no|on-success|on-abnormal|on-abort|on-watchdog",
+           "When systemd starts it again."),
+          ("notify", ("--notify",), CHOICE, "runtime|container|none",
+           "Who says that it is ready: the runtime when the program runs, or the program."),
+          ("watchdog", ("--watchdog",), TEXT, "SECONDS",
+           "Restart it when its program does not report for so long; it then says itself that it is ready."),
+          ("stop_timeout", ("--stop-timeout",), TEXT, "SECONDS", "Kill it when it has not stopped by then."),
+          ("load_credentials", ("--credential",), MANY, "NAME:PATH",
+           "Let it read the file PATH as the credential NAME."),
+          ("after", ("--after",), MANY, "UNIT", "Start it after UNIT, and stop it before."),
+          ("of_user", ("--user",), FLAG, "", "Of the user's own manager."),
+          ("remove", ("--remove",), FLAG, "", "Remove the drop-ins."))),
     Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci features", (), ()),
@@ -316,12 +377,14 @@ def split(args: list[str], rows: tuple[Row, ...], *, permute: bool) -> tuple[Val
 
 def arguments(words: list[str], wanted: tuple[Argument, ...]) -> Values | None:
     """Return the arguments by name; None when there are too few or too many."""
-    if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] != REST or words and not wanted:
+    if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] not in (REST, EACH) or words and not wanted:
         return None
     values: Values = {}
     for index, (dest, name, default) in enumerate(wanted):
         if default == REST:
             values[dest] = words[index + 1 :] if words[index : index + 1] == ["--"] else words[index:]
+        elif default == EACH:
+            values[dest] = words[index:]
         elif index < len(words):
             if "|" in name and words[index] not in name.split("|"):
                 return None

@@ -14,6 +14,11 @@ def main(settings: Settings, options: Options) -> int:
     creation = Creation(settings, options, wait_for_start=True)
     try:
         creation.plan()
+        if options.journal in ("output", "all"):
+            from . import output  # few have it looked after by us
+
+            output.check(creation.config)
+            creation.stdio = output.sockets(options.id, creation.made.unit)
         creation.build()
         creation.commit()
     finally:

@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import _signal
 import posix
-from time import gmtime, monotonic, strftime, time
+from time import monotonic
 
 from .. import jsonio, log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
-from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
+from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.marker import marker
-from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
-from .caller import absolute, listen_fds, nameable, owner
+from .caller import absolute, nameable, owner
 from .explain import explain
-from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
+from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from ..systemd.bus import Bus
     from .netdevices import Devices
     from .resctrl import Share
+    from .service import Service
 
 DEADLINE = 30.0  # seconds for systemd to make a scope
 
@@ -61,17 +61,19 @@ class Creation:
         self.wait_for_start = wait_for_start
         self.container = Container(settings.root, identity.check(options.id))
         self.known = Known(options.id, "", "", "", "", "")
+        self.stdio = (0, 1, 2)
+        """what the container has for its standard streams"""
         self.master = -1
         """the terminal's other side, when it was not sent away"""
         self._bus: Bus | None = None
         self._start: socket | None = None
         self._namespaces: list[int] = []
-        self._scope = False
-        self._pid_file = ""
+        self._scope, self._pid_file, self._told = False, "", False
         self._init: Init | None = None
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self.service: Service | None = None
         self._filter = -1
         """the program that decides on devices, where systemd does not do all of it"""
 
@@ -103,18 +105,27 @@ class Creation:
             raise because(f"bundle `{bundle}`", error) from None
         self.text = jsonio.contents(path)
         self.config: Config = load(self.text)
+        if environ("LISTEN_FDS") or environ("NOTIFY_SOCKET") or options.sockets:
+            from .service import Service  # for who is run by one alone
+
+            self.service = Service(self.config, options, self.wait_for_start)
+        if options.credentials:
+            from . import secrets  # for services that have any
+
+            self.config, self.text = secrets.handed_on(self.config)
         self.request = Request(
             id=options.id,
             bundle=bundle,
             config_path=nameable(absolute(path)),
             state_dir=self.container.absolute(),
             manager=self.settings.manager,
-            preserve_fds=options.preserve_fds + listen_fds(),
+            preserve_fds=options.preserve_fds + (self.service.passed.count if self.service else 0),
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             properties=options.property,
             wait_for_start=self.wait_for_start,
+            handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
         facts = probe.facts(self.config, bundle)
         program, flags = filters.program(self.config, self.settings.root)
@@ -158,8 +169,7 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
         finally:
             if self._bus:
                 # before anything waits for the workload: messages that pile up on an undrained connection made
@@ -168,16 +178,23 @@ class Creation:
 
     def _build(self) -> None:
         self.known = self._intent()
+        if self.service:
+            self.service.remember(self.known)
         self.container.write(self.known)
         self.container.write_file(CONFIG, self.text)
         if self.wait_for_start:
             self._start = self._listen()
+        if self.service:
+            self.service.open(self.container.path, self.known)
         given = [self._start.fileno()] if self._start else []
         if self.made.mappings:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
-        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
+        given += self._namespaces
+        self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, given, self.stdio)
+        if self.service:
+            self.service.given()
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
@@ -196,7 +213,11 @@ class Creation:
             raise because(f"cannot make `{path}`", error) from None
 
     def _own_cgroup(self) -> str:
-        """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
+        """Return the cgroup that we make ourselves, "" where systemd does it or nobody. Raises Error."""
+        if self.made.manager == "split":
+            from ..cgroup import split  # in services alone
+
+            return split.container()
         if self.made.manager != "cgroupfs":
             return ""
         return f"{tree.ROOT}/{self.made.placement.path}"
@@ -217,6 +238,7 @@ class Creation:
             seccomp_receiver=self.request.seccomp_receiver,
             hooks=hook_plan.kinds(self.config),
             keyring=self.request.new_keyring,
+            journal=self.options.journal in ("events", "all"),
             resctrl=self._share.groups() if self._share else [],
             resctrl_made=self._share.own() if self._share else [],
         )
@@ -240,7 +262,7 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                told = with_pid(self.made.properties, pid)
+                told = scope.with_pid(self.made.properties, pid)
                 deadline, root = monotonic() + DEADLINE, self.settings.root
                 scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
@@ -249,7 +271,7 @@ class Creation:
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
-                raise self._last_words() or Error("the container's init died")
+                raise self._last_words() or Died()
             # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
             self._restrict_devices(unit_cgroup)
             known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
@@ -309,12 +331,11 @@ class Creation:
         try:
             self._commit()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
 
     def _commit(self) -> None:
         signals.interrupted()
-        self.known.last_steps = self._last_steps()
+        self.known.last_steps = self.made.last_steps() if self.config.get("process") else []
         self.container.write(self.known)
         receiver = self.options.pidfd_socket or self.known.annotations.get("run.oci.pidfd_receiver")
         if receiver:
@@ -324,14 +345,8 @@ class Creation:
             self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
-
-    def _last_steps(self) -> list[list[object]]:
-        """Return what `start` will have to say when a step after it fails: it has no plan any more."""
-        ops = self.made.ops
-        if not self.config.get("process"):
-            return []
-        first = next((i for i, op in enumerate(ops) if isinstance(op, AwaitStart)), len(ops))
-        return [[index, ops[index].complaint()] for index in range(first, len(ops))]
+        self.known.tell("created")
+        self._told = True
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
@@ -339,8 +354,11 @@ class Creation:
 
     # -- the way back
 
-    def undo(self, cause: BaseException) -> None:
-        """Leave nothing behind. What cannot be undone is logged: the cause is what the caller must hear."""
+    def undo(self, cause: BaseException) -> BaseException:
+        """Leave nothing behind, and return what the caller must hear: the cause. What cannot be undone is logged."""
+        from . import oomkill  # of those alone that fail
+
+        told = oomkill.blamed(cause, self._init.pid if self._init else 0, limits=self.made.limits)
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -359,10 +377,13 @@ class Creation:
         if self._pid_file:
             remove_file(self._pid_file)
         self.container.remove()
+        if self._told:
+            self.known.tell("deleted")
         if "poststop" in self.known.hooks:
             from . import hooks
 
             hooks.run_last(self.config, self.known, self.settings.root)
+        return told
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""
@@ -373,12 +394,3 @@ class Creation:
                 return
 
 
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"

@@ -11,36 +11,43 @@ from ..errors import Error, NotFound
 from ..plan.marker import marker
 from . import identity, process, scope
 from .matching import matching
-from .store import CONFIG, Container, Known, boot_id
+from .store import CONFIG, LINGER, Container, Known, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
     from ..spec.types import Config
 
-LINGER = "org.systemd.property.CollectMode"
 DEADLINE = 10.0  # seconds for a killed process to go
 
 
 def main(settings: Settings, options: Options) -> int:
     """Delete one container, or with --regex each that matches. Returns the exit status; raises Error."""
+    within = ""
+    if options.own_unit:
+        from ..cgroup import split  # in services alone
+
+        within = split.whole()
     if not options.regex:
-        remove(settings.root, identity.check(options.id), options.force)
+        remove(settings.root, identity.check(options.id), options.force, within)
         return 0
     for container_id in matching(settings.root, options.id):
-        remove(settings.root, container_id, options.force)
+        remove(settings.root, container_id, options.force, within)
     return 0
 
 
-def remove(root: str, container_id: str, force: bool) -> None:
+def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
     """Remove a container and whatever a killed create left of it. Raises Error.
 
-    Of many that delete the same one each succeeds with `force`: there is no such container afterwards.
+    Of many that delete the same one each succeeds with `force`: there is no such container afterwards. One whose
+    cgroup is not below `within` is left alone.
     """
     container = Container(root, container_id)
     try:
         container.lock()
         known = _known(container, force)
+        if within and known and known.cgroup and not known.cgroup.startswith(f"{within}/"):
+            return
         status = container.status() if known else "stopped"
         if status not in ("stopped", "created") and not force:
             raise Error(
@@ -55,6 +62,8 @@ def remove(root: str, container_id: str, force: bool) -> None:
             clear(container)
         config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
+        if known:
+            known.tell("deleted")
         if config and known:
             from . import hooks
 

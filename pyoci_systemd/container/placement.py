@@ -34,12 +34,17 @@ def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
         raise because(f"cannot make the cgroup `{inner}`", error) from None
     # where the container sees them, and where systemd never writes
     tree.apply(cgroup, made.limits)
+    tree.apply(scope, [limit for limit in made.limits if limit.above])
     give_away(inner, made, pid)
 
 
 def in_cgroupfs(cgroup: str, made: Plan, pid: int, restrict_devices: Callable[[str], None]) -> None:
     """Make the container's cgroup and move the process there. Raises Error."""
     inner = below(cgroup, made.placement.delegated)
+    if made.manager == "split":
+        from ..cgroup import split  # in services alone
+
+        split.make(cgroup)
     try:
         tree.make_delegated(inner)
     except OSError as error:

@@ -81,7 +81,7 @@ static void warm_up(void)
 static int makes_scope(char **argv)
 {
 	while (*++argv) {
-		if (strstr(*argv, "cgroupfs") || strstr(*argv, "disabled"))
+		if (strstr(*argv, "cgroupfs") || strstr(*argv, "disabled") || strstr(*argv, "split"))
 			return 0;
 		if (!strcmp(*argv, "run") || !strcmp(*argv, "create"))
 			return 1;

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def manager(config: Config, asked: str) -> str:
-    """Return the manager that keeps the container's cgroup: `systemd`, `cgroupfs` or `disabled`.
+    """Return the manager that keeps the container's cgroup: `systemd`, `cgroupfs`, `split` or `disabled`.
 
     `auto`: a scope, unless cgroupsPath is a plain path, as clients write that drive cgroupfs themselves.
     """

@@ -32,15 +32,20 @@ def plan(config: Config, options: Iterable[str] = ()) -> list[Property]:
 
 def of_image(config: Config) -> list[Property]:
     """Return how the image asks to be stopped: by systemd too, at `systemctl stop` and when the host goes down."""
-    notes = config.get("annotations", {})
-    signal = notes.get(STOP_SIGNAL)
-    if not signal or f"{PREFIX}KillSignal" in notes:
-        return []
+    signal = stop_signal(config)
+    return [("KillSignal", "i", signal)] if signal and f"{PREFIX}KillSignal" not in config["annotations"] else []
+
+
+def stop_signal(config: Config) -> int:
+    """Return the signal by which the image asks to be stopped, 0 when it does not say. Raises SpecError."""
+    name = (config.get("annotations") or {}).get(STOP_SIGNAL)
+    if not name:
+        return 0
     from .. import signalname
     from ..errors import Error
 
     try:
-        return [("KillSignal", "i", signalname.number(signal))]
+        return signalname.number(name)
     except Error as error:
         raise SpecError(f"config.json: annotations: `{STOP_SIGNAL}`: {error.message}") from None
 

@@ -41,6 +41,8 @@ def plan(config: Config, manager: str, container_id: str) -> Placement:
         return Placement()
     if manager == "systemd":
         return Placement(subgroup=_annotated(notes, SUBGROUP, "container"), delegated=delegated)
+    if manager == "split":  # half of the one that we stand in, which only a look at the host tells
+        return Placement(delegated=delegated)
     asked = config.get("linux", {}).get("cgroupsPath") or container_id
     path = inside(asked, "linux.cgroupsPath")
     if not path:  # all of the machine would be killed with the container

@@ -6,6 +6,7 @@ from ..errors import SpecError
 from ..record import Record
 from . import (
     handlers,
+    handover,
     idmaps,
     managers,
     namespaces,
@@ -61,6 +62,11 @@ class Plan(Record):
     device_rules: list[Rule]
     """for a program that the runtime attaches to the unit's cgroup, or to its own"""
 
+    def last_steps(self) -> list[list[object]]:
+        """Return what `start` has to say when a step of its own fails, by number: it has no plan any more."""
+        first = next((i for i, op in enumerate(self.ops) if isinstance(op, ops.AwaitStart)), len(self.ops))
+        return [[index, self.ops[index].complaint()] for index in range(first, len(self.ops))]
+
 
 def make(config: Config, facts: Facts, request: Request, program: bytes = b"", flags: int = 0) -> Plan:
     """Return the plan of a valid config.
@@ -69,6 +75,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     """
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
+    config = handover.extended(config, request.handover)
     manager = managers.manager(config, request.manager)
     asked = config.get("linux", {}).get("resources", {})
     kept = manager != "disabled" and facts.restricts_devices

@@ -10,6 +10,7 @@ from pyoci_systemd import log
 from pyoci_systemd.cli import commands
 from pyoci_systemd.cli.options import (
     CHOICE,
+    EACH,
     FLAG,
     GLOBALS,
     HELP,
@@ -80,6 +81,11 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
     ("ps ID", {}, "ps", {"format": "table", "id": "ID", "ps_options": []}),
     ("ps ID -f json", {}, "ps", {"format": "table", "id": "ID", "ps_options": ["-f", "json"]}),
     ("ps ID -eo pid,args --no-headers", {}, "ps", {"id": "ID", "ps_options": ["-eo", "pid,args", "--no-headers"]}),
+    ("events --interval 5s --stats ID", {}, "events", {"interval": "5s", "stats": True, "id": "ID"}),
+    ("events --state ID", {}, "events", {"state": True, "id": "ID"}),
+    ("stats", {}, "stats", {"ids": []}),
+    ("stats A --no-stream B --format json", {}, "stats", {"ids": ["A", "B"], "no_stream": True, "format": "json"}),
+    ("stats --stream --interval=1m -- -A", {}, "stats", {"stream": True, "interval": "1m", "ids": ["-A"]}),
     ("mounts add ID FILE", {}, "mounts", {"action": "add", "id": "ID", "file": "FILE"}),
     ("mounts remove ID -", {}, "mounts", {"action": "remove", "id": "ID", "file": "-"}),
     ("list", {}, "list", {}),
@@ -121,6 +127,13 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
     ("--rootless auto --debug list", {"log_level": "debug"}, "list", {}),
     ("--root --rootless list", {"given_root": "--rootless"}, "list", {}),
     ("--log journald:ctr list", {"log": "journald:ctr"}, "list", {}),
+    # services
+    ("--cgroup-manager=split run --journal=all --notify=runtime --credentials --bundle B ID", {"manager": "split"}, "run",
+     {"journal": "all", "notify": "runtime", "credentials": True, "bundle": "B", "id": "ID"}),
+    ("delete --force --own-unit ID", {}, "delete", {"force": True, "own_unit": True, "id": "ID"}),
+    ("unit web --socket 80 --socket @web --credential a:/b --after c.service --user", {}, "unit",
+     {"sockets": ["80", "@web"], "load_credentials": ["a:/b"], "after": ["c.service"], "of_user": True, "id": "web"}),
+    ("logs -fn 5 ID", {}, "logs", {"follow": True, "lines": "5", "id": "ID"}),
     ("create --config \udcff \udcfe", {}, "create", {"config": "\udcff", "id": "\udcfe"}),
 ]  # fmt: skip
 
@@ -168,6 +181,8 @@ WRONG = [
     *[(f"create --preserve-fds {n} ID", f"takes a number from 0 to 2147483647, not `{n}`")
       for n in ("-1", "1_0", "+1", "0x1", "two", "1.5", "\u0663", "2147483648", "99999999999999999999")],
     ("create --preserve-fds= ID", "takes a number"),
+    ("events", "missing argument ID"),
+    ("stats --format xml", "option `--format` takes `table` or `json`, not `xml`"),
     ("exec", "missing argument ID"),
     ("exec --tty=maybe ID ls", "option `--tty` takes `true` or `false`, not `maybe`"),
     ("exec --env", "option `--env` requires an argument"),
@@ -185,12 +200,12 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False, "property": [],
+    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [], "journal": "none", "credentials": False,
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
     "start": {},
-    "run": {**CREATE, "detach": False, "keep": False},
+    "run": {**CREATE, "detach": False, "keep": False, "notify": "container"},
     "exec": {
         "process": "",
         "tty": "",
@@ -215,13 +230,36 @@ PLAIN: dict[str, dict[str, object]] = {
     "pause": {},
     "resume": {},
     "ps": {"format": "table"},
+    "events": {"interval": "", "stats": False, "state": False},
+    "stats": {"format": "table", "interval": "", "stream": False, "no_stream": False},
     "mounts": {},
     "state": {},
     "kill": {"all": False, "regex": False, "signal": "SIGTERM"},
-    "delete": {"force": False, "regex": False},
+    "delete": {"force": False, "own_unit": False, "regex": False},
     "list": {"format": "table", "quiet": False},
     "spec": {"bundle": "", "file": "", "rootless": False},
-    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False, "property": []},
+    "plan": {
+        "config": "",
+        "json": False,
+        "preserve_fds": 0,
+        "no_pivot": False,
+        "no_new_keyring": False,
+        "property": [],
+        "credentials": False,
+    },
+    "logs": {"follow": False, "lines": "", "since": "", "output": ""},
+    "unit": {
+        "bundle": "",
+        "sockets": [],
+        "restart": "on-failure",
+        "notify": "runtime",
+        "watchdog": "",
+        "stop_timeout": "",
+        "load_credentials": [],
+        "after": [],
+        "of_user": False,
+        "remove": False,
+    },
     "features": {},
 }
 
@@ -273,7 +311,7 @@ def test_options_type_names_the_table(verb) -> None:  # type: ignore[no-untyped-
     for dest, _, kind, _, _ in verb.options:
         assert Options.__annotations__[dest] == KINDS[kind]
     for dest, _, default in verb.arguments:
-        assert Options.__annotations__[dest] == ("list[str]" if default == REST else "str")
+        assert Options.__annotations__[dest] == ("list[str]" if default in (REST, EACH) else "str")
 
 
 def test_options_type_names_nothing_else() -> None:

@@ -1,0 +1,93 @@
+"""`pyoci unit`: the files that it writes, all or none; and what comes next."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pytest
+
+from pyoci_systemd.cli.options import VERBS, defaults
+from pyoci_systemd.container import unit
+from pyoci_systemd.errors import Error
+from pyoci_systemd.settings import Options, Settings
+
+SERVICE, SOCKET = "pyoci@web.service.d/50-pyoci.conf", "pyoci@web.socket.d/50-pyoci.conf"
+
+
+@pytest.fixture
+def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Stands in for /etc/systemd/system; beside it is a bundle."""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/config.json").touch()
+    (tmp_path / "units").mkdir()
+    monkeypatch.setattr(unit, "SYSTEM", str(tmp_path / "units"))
+    return tmp_path / "units"
+
+
+def call(home: pathlib.Path, **given: Any) -> None:
+    chosen = {"bundle": str(home.parent / "bundle"), "id": "web", **given}
+    assert unit.main(Settings(), Options(**{**defaults(VERBS["unit"].options), **chosen})) == 0
+
+
+def files(home: pathlib.Path) -> list[str]:
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
+
+
+def test_written_and_written_anew(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(home, sockets=["80"])
+    assert files(home) == [SERVICE, SOCKET]
+    assert (home / SERVICE).stat().st_mode & 0o777 == 0o644
+    assert capsys.readouterr().out == (
+        f"wrote `{home / SERVICE}`\nwrote `{home / SOCKET}`\nnext:\n"
+        "    systemctl daemon-reload\n    systemctl enable --now pyoci@web.socket\n"
+    )
+    call(home, sockets=["80"])
+    assert capsys.readouterr().out.startswith(f"`{home / SERVICE}` stays as it is\n`{home / SOCKET}` stays as it is\n")
+    call(home, restart="always")
+    assert files(home) == [SERVICE]
+    assert not (home / SOCKET).parent.exists()
+    assert capsys.readouterr().out == (
+        f"wrote `{home / SERVICE}`\nremoved `{home / SOCKET}`\nnext:\n"
+        "    systemctl daemon-reload\n    systemctl enable --now pyoci@web.service\n"
+    )
+
+
+def test_removed_but_for_what_others_wrote(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(home, sockets=["80"])
+    (home / SERVICE).with_name("60-mine.conf").write_text("[Service]\nMemoryMax=1G\n")
+    capsys.readouterr()
+    call(home, remove=True, bundle="")
+    assert files(home) == ["pyoci@web.service.d/60-mine.conf"]
+    assert "systemctl disable --now pyoci@web.socket pyoci@web.service" in capsys.readouterr().out
+    call(home, remove=True, bundle="")
+
+
+@pytest.mark.parametrize("given", [{"bundle": "/nonexistent"}, {"sockets": ["web"]}, {"id": "a+b"}, {"id": "../web"}])
+def test_a_mistake_writes_nothing(home: pathlib.Path, given: dict[str, Any]) -> None:
+    with pytest.raises(Error):
+        call(home, **given)
+    assert list(home.iterdir()) == []
+
+
+def test_one_that_cannot_be_written_takes_the_other_back(home: pathlib.Path) -> None:
+    call(home, restart="always")
+    before = (home / SERVICE).read_text()
+    (home / "pyoci@web.socket.d").touch()
+    with pytest.raises(Error, match=r"cannot .*pyoci@web\.socket\.d"):
+        call(home, sockets=["80"])
+    assert (home / SERVICE).read_text() == before
+    assert files(home) == [SERVICE, "pyoci@web.socket.d"]
+
+
+def test_of_a_user(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    # the front door reads the environment as bytes
+    monkeypatch.setattr(unit, "environ", lambda name: {"HOME": str(tmp_path)}.get(name, ""))
+    bundle = tmp_path / ".local/share/pyoci/web"
+    bundle.mkdir(parents=True)
+    (bundle / "config.json").touch()
+    call(tmp_path, of_user=True, bundle="", sockets=["8080"])
+    assert (tmp_path / ".config/systemd/user" / SOCKET).exists()
+    assert "    systemctl --user enable --now pyoci@web.socket\n" in capsys.readouterr().out
