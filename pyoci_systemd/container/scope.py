@@ -51,7 +51,12 @@ def start(
     job, refused = _insist(
         unit, properties, asked, lambda told: manager.start_transient_unit(bus, unit, told, deadline=deadline)
     )
-    manager.wait_job(bus, job, deadline=deadline)
+    try:
+        manager.wait_job(bus, job, deadline=deadline)
+    except BusError as error:
+        if error.name != manager.FROZEN:
+            raise
+        raise BusError(error.name, f"`{unit}`: its slice is frozen", hint="`systemctl thaw` it") from None
     if refused:
         from . import learned
 
@@ -124,7 +129,7 @@ def clear(unit: str, mark: str, lingers: bool = False, patience: float = CLEAR_D
             try:
                 manager.stop_unit(bus, unit, deadline=deadline)
             except BusError as error:
-                if "`frozen`" not in error.message:
+                if error.name != manager.FROZEN:
                     raise
                 # systemd stops nothing that it has frozen
                 thaw(bus, unit, deadline)

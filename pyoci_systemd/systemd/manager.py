@@ -38,6 +38,7 @@ LOST = (
 BUSY = f"{SYSTEMD}.UnitBusy"  # it is still being frozen or thawed: whoever asked for that may be dead by now
 CLOSED = "closed"  # the broker restarts, and with that what it had not passed on is gone
 JOB_FAILED = "job"
+FROZEN = "frozen"  # a job that failed because the unit, or its slice, is frozen
 JOBS = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
 
 LOOK = 1.0  # seconds without a signal after which the unit itself is looked at; also the deadline of that look
@@ -178,7 +179,7 @@ def start_transient_unit(
 
 
 def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadline: float) -> None:
-    """Wait until `job` is done. BusError `job` if it ended otherwise, `timeout` at most a second after the deadline.
+    """Wait until `job` is done. BusError `job` or `frozen` if it ended otherwise, `timeout` a second after that.
 
     The signal can be lost when systemd re-executes itself. So after each second of silence the unit itself is looked
     at, and one of the `wanted` ActiveStates is as good as the signal.
@@ -203,10 +204,9 @@ def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadl
         if removed.sender == job.sender or removed.sender == _owner(bus, deadline):
             break
     result = removed.values()[3]
-    if result == "frozen":
-        raise BusError(JOB_FAILED, f"`{job.unit}`: its slice is frozen", hint="thaw it: `systemctl thaw SLICE`")
     if result != "done":
-        raise BusError(JOB_FAILED, f"`{job.unit}`: the job ended with `{result}`")
+        name = FROZEN if result == FROZEN else JOB_FAILED
+        raise BusError(name, f"`{job.unit}`: the job ended with `{result}`")
 
 
 def _ends(signal: Message, job: Job) -> bool:
