@@ -6,7 +6,7 @@ from time import monotonic
 
 from .. import log
 from ..errors import BusError, Error
-from ..settings import environ
+from ..settings import environ, is_rootless
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
 
@@ -20,9 +20,14 @@ MOST_UNKNOWN = 32
 
 
 def connect() -> Bus:
-    """Return a connection to the system bus. Raises BusError."""
+    """Return a connection to the bus on which our systemd is: the machine's, or the user's own. Raises BusError."""
+    deadline = monotonic() + CONNECT_DEADLINE
+    if is_rootless():
+        from . import session  # for users alone
+
+        return session.connect(deadline)
     name = "DBUS_SYSTEM_BUS_ADDRESS"
-    return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
+    return Bus.connect(system_address({name: environ(name)}), deadline)
 
 
 def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
