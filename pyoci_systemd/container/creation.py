@@ -21,7 +21,7 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter
+from ..plan import device_filter, resources
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -103,6 +103,8 @@ class Creation:
             raise because(f"bundle `{bundle}`", error) from None
         self.text = jsonio.contents(path)
         self.config: Config = load(self.text)
+        if posix.geteuid():
+            self._give_user_namespace()
         self.request = Request(
             id=options.id,
             bundle=bundle,
@@ -119,10 +121,17 @@ class Creation:
         program, flags = filters.program(self.config, self.settings.root)
         self.made: Plan = planning.make(self.config, facts, self.request, program, flags)
 
+    def _give_user_namespace(self) -> None:
+        """Give the container a user namespace if it asks for none: nothing of it could be made without one."""
+        from ..plan import automatic  # for users alone
+        from . import subids
+
+        if automatic.is_needed(self.config):
+            self.config = automatic.with_user_namespace(self.config, subids.ids())
+            self.text = jsonio.dumps(self.config).encode("utf-8", "surrogateescape")
+
     def check(self) -> None:
         """Refuse what the host, rather than the config, does not allow. Raises Error."""
-        if posix.geteuid():
-            raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
         admission.cgroup(self._own_cgroup())
@@ -256,7 +265,7 @@ class Creation:
 
     def _restrict_devices(self, cgroup: str) -> None:
         program = device_filter.program(self.config)
-        if program:
+        if program and resources.UNENFORCED not in self.made.warnings:
             from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
 
             bpf.attach(cgroup, program)

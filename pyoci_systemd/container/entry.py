@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import posix
+from errno import EACCES
 
 from ..cgroup import tree
 from ..errors import Error
 from ..init.dialogue import GATE, PID, Init, Reply
 from ..init.wire import encode
 from ..plan.facts import Door
+from ..plan.ops import Clone
 from ..plan.words import CLONE, STATE_GATE
 from .explain import explain
 from .laststeps import await_program
@@ -36,7 +38,11 @@ def door(pid: int, cgroup: str) -> Door:
             if not _has(name):
                 continue
             raise Error(f"process {pid} has gone") from None
-    return Door(namespaces, cgroup)
+        except PermissionError:
+            # nobody looks into an init but who is root where it began
+            text = f"the namespaces of process {pid}: Permission denied"
+            raise Error(text, hint="a user without privileges can enter a container that has been started") from None
+    return Door(namespaces, cgroup, unprivileged=posix.geteuid() != 0)
 
 
 def _has(name: str) -> bool:
@@ -46,6 +52,10 @@ def _has(name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+class OutOfReach(Error):
+    """The cgroup is one that we may not move a process of ours to, for it belongs to another part of the tree."""
 
 
 class Entry:
@@ -83,7 +93,9 @@ class Entry:
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
-        return explain(reply, self._ops)
+        op = self._ops[reply.index]
+        error = explain(reply, self._ops)
+        return OutOfReach(error.message) if isinstance(op, Clone) and reply.error == EACCES else error
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:

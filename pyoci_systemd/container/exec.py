@@ -12,12 +12,13 @@ from ..plan import entry as planning
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
 from .caller import absolute, document, listen_fds
-from .entry import Entry, cgroup_of, door
+from .entry import Entry, OutOfReach, cgroup_of, door
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.facts import Door
     from ..plan.ops import Op
     from ..settings import Options, Settings
     from ..spec.types import Config, Process, User
@@ -45,6 +46,8 @@ class Execution:
         self.container = Container(settings.root, identity.check(options.id))
         self.pid = 0
         self._frozen = False
+        self._attach_to = ""
+        """the cgroup into which systemd has to move it"""
 
     def begin(self) -> int:
         """Start the program. Returns the terminal's other side, -1 without one; raises Error."""
@@ -56,7 +59,22 @@ class Execution:
         target = process.open_pidfd(known.pid, known.start_time)
         if target < 0:
             raise self._not_running()
-        way = door(known.pid, cgroup_of(known.pid, known.cgroup, options.cgroup))
+        cgroup = cgroup_of(known.pid, known.cgroup, options.cgroup)
+        try:
+            try:
+                return self._enter(config, joining, target, door(known.pid, cgroup))
+            except OutOfReach:
+                if not known.unit:
+                    raise
+                # from a login session say, where the user has a container's cgroup and not what is above both
+                self._attach_to = cgroup
+                return self._enter(config, joining, target, door(known.pid, ""))
+        finally:
+            posix.close(target)
+
+    def _enter(self, config: Config, joining: Process, target: int, way: Door) -> int:
+        """Plan it and do it. Returns the terminal's other side, -1 when we keep none; raises Error."""
+        options, known = self.options, self.container.known
         program, flags = filters.program(config, self.root)
         facts = probe.facts({**config, "process": joining})
         keyring = known.id if known.keyring else ""
@@ -68,7 +86,6 @@ class Execution:
             for op in [*ops, *outside]:
                 log.debug(op.describe())
         entry = Entry(ops, target, options.preserve_fds + listen_fds())
-        posix.close(target)
         try:
             return self._converse(entry, joining, outside)
         except BaseException:
@@ -92,6 +109,10 @@ class Execution:
         """Take the process to its program. Returns the terminal's other side, -1 when we keep none; raises Error."""
         options, master = self.options, -1
         self.pid = entry.arrive()
+        if self._attach_to:
+            from . import scope  # for users alone
+
+            scope.attach(self.container.known.unit, self._attach_to, self.pid)
         if self._frozen:
             entry.init.channel.settimeout(None)  # until somebody resumes it
         if joining.get("terminal"):

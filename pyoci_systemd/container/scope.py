@@ -77,3 +77,13 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
         finally:
             if lingers:
                 manager.reset_failed_unit(bus, unit, deadline=deadline)
+
+
+def attach(unit: str, cgroup: str, pid: int) -> None:
+    """Have systemd move a process into `cgroup`, which is in the scope `unit`. Raises BusError.
+
+    A user's systemd asks the machine's for what it may not do itself: to take the process out of a login session.
+    """
+    with connect() as bus:
+        below = cgroup.partition(f"/{unit}")[2]
+        manager.attach_processes(bus, unit, [pid], subgroup=below, deadline=monotonic() + CLEAR_DEADLINE)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from time import monotonic
 
-from .. import jsonio, kernelfs
+from .. import jsonio, kernelfs, log
 from ..cgroup import tree
 from ..errors import Error, SpecError, because
 from ..plan import resources
 from ..plan.marker import marker
+from ..settings import is_rootless
 from ..spec.kept import kept
 from ..spec.load import load_resources
 from ..systemd import manager
@@ -124,6 +125,9 @@ def only(after: Resources, asked: Resources) -> Resources:
 def change(container: Container, limits: Resources) -> None:
     """Tell systemd, and write the files. Raises Error."""
     known = container.known
+    if limits.get("devices") and is_rootless():
+        log.warning(resources.UNENFORCED)
+        limits = {**limits, "devices": []}
     told, files = resources.properties(limits), resources.files(limits)
     if not known.cgroup:
         raise Error(f"cannot update `{container.id}`: it has no cgroup of its own")

@@ -10,6 +10,7 @@ class Facts(Record):
 
     uid: int
     """effective user id of the runtime"""
+    gid: int
     capabilities: int
     """what the runtime itself holds, and so can give; a bit mask in the order of capability(7)"""
     in_user_namespace: bool
@@ -20,6 +21,11 @@ class Facts(Record):
     """is SELinux enabled; not looked for when nobody asked"""
     links: dict[str, str] | None = None
     """sources of mounts with `copy-symlink` that are links, and where each leads"""
+
+    @property
+    def privileged(self) -> bool:
+        """Is the runtime root of the first user namespace, to whom alone the kernel gives much."""
+        return not self.uid and not self.in_user_namespace
 
 
 class Request(Record):
@@ -49,3 +55,5 @@ class Door(Record):
     """CLONE_* of those of its first process that are not the runtime's own"""
     cgroup: str
     """the directory of the cgroup to be born in, "" to stay in the runtime's own"""
+    unprivileged: bool = False
+    """is the runtime nobody who may enter one of them but by the user namespace"""

@@ -48,8 +48,13 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
     manager = managers.manager(config, request.manager)
+    unenforced = not facts.privileged and bool(config.get("linux", {}).get("resources", {}).get("devices"))
+    if unenforced:
+        config = resources.without_devices(config)
     limits = config.get("linux", {}).get("resources", {})
     steps, warnings = process.plan(config, facts, request, program, flags)
+    if unenforced:
+        warnings.append(resources.UNENFORCED)
     # judged whoever keeps the cgroup
     files, told = resources.files(limits), resources.properties(limits)
     if manager == "disabled" and files:
@@ -61,8 +66,15 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
     handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
-    building = rootfs.plan(config, facts, request, handles)
-    joining = namespaces.plan(config, handles)
+    if facts.uid:
+        # who may not take the sources of mounts outside takes them in the mount namespace, which is as yet the same
+        joining = namespaces.plan(config, facts, handles)
+        building = rootfs.plan(config, facts, request, handles)
+        building = [*joining, *handles.sources, *building]
+    else:
+        building = rootfs.plan(config, facts, request, handles)
+        joining = namespaces.plan(config, facts, handles)
+        building = [*handles.sources, *joining, *building]
     return Plan(
         unit=unit,
         properties=properties.plan(config, request) if unit else (),
@@ -70,7 +82,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         limits=files,
         cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
         rootfs=rootfs.root_path(config, request.bundle),
-        ops=[*handles.sources, *joining, *building, *steps],
+        ops=[*building, *steps],
         outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,
