@@ -28,7 +28,7 @@ from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
-from ..settings import environ
+from ..settings import environ, is_rootless
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
@@ -104,7 +104,9 @@ class Creation:
         self.text = jsonio.contents(path)
         self.config: Config = load(self.text)
         if posix.geteuid():
-            self._give_user_namespace()
+            from . import subids  # for users alone
+
+            self.config, self.text = subids.with_user_namespace(self.config, self.text)
         self.request = Request(
             id=options.id,
             bundle=bundle,
@@ -120,15 +122,6 @@ class Creation:
         facts = probe.facts(self.config, bundle)
         program, flags = filters.program(self.config, self.settings.root)
         self.made: Plan = planning.make(self.config, facts, self.request, program, flags)
-
-    def _give_user_namespace(self) -> None:
-        """Give the container a user namespace if it asks for none: nothing of it could be made without one."""
-        from ..plan import automatic  # for users alone
-        from . import subids
-
-        if automatic.is_needed(self.config):
-            self.config = automatic.with_user_namespace(self.config, subids.ids())
-            self.text = jsonio.dumps(self.config).encode("utf-8", "surrogateescape")
 
     def check(self) -> None:
         """Refuse what the host, rather than the config, does not allow. Raises Error."""
@@ -231,6 +224,8 @@ class Creation:
         if expected == GATE:
             from . import idmaps  # for user namespaces only
 
+            if self._bus and idmaps.become_others(self.made.uid_map):
+                self._start_scope(self._bus, self.init.first)
             idmaps.write(self.init.first, self.made.uid_map, self.made.gid_map)
             self.init.let_through()
             reply = self.init.expect(PID, self.explain)
@@ -242,12 +237,8 @@ class Creation:
         known, pid = self.known, self.init.pid
         known.pid, known.start_time = pid, process.start_time(pid)
         if self._bus:
-            self._scope = True
-            try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
-            except BusError as error:
-                # a scope cannot stand without its process: if the init died, why it did is the better answer
-                raise self._last_words() or error from None
+            if not self._scope:
+                self._start_scope(self._bus, pid)
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
@@ -258,10 +249,27 @@ class Creation:
             # where the container sees them, and where systemd never writes
             tree.apply(known.cgroup, self.made.limits)
         elif known.cgroup:
-            make_cgroup(known.cgroup)
+            try:
+                make_cgroup(known.cgroup)
+            except Error as error:
+                # F246: of a user who asked for none there is no harm in having none
+                if not is_rootless() or self.made.cgroups_path or self.made.limits:
+                    raise
+                log.warning(f"the container stays in the cgroup of its caller: {error.message}")
+                known.cgroup = ""
+                return
             tree.apply(known.cgroup, self.made.limits)
             self._restrict_devices(known.cgroup)
             tree.enter(known.cgroup, pid)
+
+    def _start_scope(self, bus: Bus, pid: int) -> None:
+        self._scope = True
+        properties = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
+        try:
+            scope.start(bus, self.made.unit, properties, monotonic() + DEADLINE)
+        except BusError as error:
+            # a scope cannot stand without its process: if the init died, why it did is the better answer
+            raise self._last_words() or error from None
 
     def _restrict_devices(self, cgroup: str) -> None:
         program = device_filter.program(self.config)
@@ -376,11 +384,6 @@ class Creation:
                 posix.waitpid(self.settings.warm_pid, WALL)
             except ChildProcessError:
                 return
-
-
-def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
-    """Return the properties with the process filled in."""
-    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
 
 
 def make_cgroup(path: str) -> None:

@@ -11,16 +11,16 @@ from ..init.dialogue import GATE, PID, Init, Reply
 from ..init.wire import encode
 from ..plan.facts import Door
 from ..plan.ops import Clone
-from ..plan.words import CLONE, STATE_GATE
+from ..plan.words import CLONE, SCOPE_GATE, STATE_GATE
 from .explain import explain
 from .laststeps import await_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..plan.ops import Op
-    from .store import Container
+    from .store import Container, Known
 
 FILES = {"network": "net", "mount": "mnt"}
 
@@ -96,6 +96,44 @@ class Entry:
         op = self._ops[reply.index]
         error = explain(reply, self._ops)
         return OutOfReach(error.message) if isinstance(op, Clone) and reply.error == EACCES else error
+
+
+def begun(entry: Entry) -> Entry:
+    """Return an entry when it has arrived. One that does not is abandoned. Raises Error."""
+    try:
+        entry.arrive()
+        return entry
+    except BaseException:
+        entry.init.abandon()
+        raise
+
+
+def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
+    """Return an entry that has arrived: in the cgroup `below` the container's own, else where its first process is.
+
+    `begin` starts one. From a login session, say, a user may not go to a cgroup of her own, for what is above both is
+    not hers: then her systemd moves it, as long as it is a process of hers, and what it clones is born there. Raises
+    Error.
+    """
+    cgroup = cgroup_of(known.pid, known.cgroup, below)
+    try:
+        return begun(begin(door(known.pid, cgroup)))
+    except OutOfReach:
+        if not known.unit:
+            raise
+    way = door(known.pid, "")
+    way.waits = True
+    entry = begin(way)
+    try:
+        from . import scope  # for users alone
+
+        entry.expect(GATE, SCOPE_GATE)
+        scope.attach(known.unit, cgroup, entry.init.first)
+        entry.init.let_through()
+    except BaseException:
+        entry.init.abandon()
+        raise
+    return begun(entry)
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:

@@ -12,7 +12,7 @@ from ..plan import entry as planning
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
 from .caller import absolute, document, listen_fds
-from .entry import Entry, OutOfReach, cgroup_of, door
+from .entry import Entry, enter
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
 
@@ -46,8 +46,6 @@ class Execution:
         self.container = Container(settings.root, identity.check(options.id))
         self.pid = 0
         self._frozen = False
-        self._attach_to = ""
-        """the cgroup into which systemd has to move it"""
 
     def begin(self) -> int:
         """Start the program. Returns the terminal's other side, -1 without one; raises Error."""
@@ -56,41 +54,33 @@ class Execution:
         config = kept(jsonio.contents(f"{self.container.path}/{CONFIG}"), CONFIG)
         joining = asked(config, options)
         console.check(joining, options, options.detach)
+        entry = enter(known, options.cgroup, lambda way: self._entry(joining, config, way))
+        self.pid = entry.init.pid
+        try:
+            return self._converse(entry, joining, planning.outside(joining, config))
+        except BaseException:
+            entry.init.abandon()
+            raise
+
+    def _entry(self, joining: Process, config: Config, way: Door) -> Entry:
+        """Start the init that goes this way. Raises Error."""
+        known = self.container.known
         target = process.open_pidfd(known.pid, known.start_time)
         if target < 0:
             raise self._not_running()
-        cgroup = cgroup_of(known.pid, known.cgroup, options.cgroup)
-        try:
-            try:
-                return self._enter(config, joining, target, door(known.pid, cgroup))
-            except OutOfReach:
-                if not known.unit:
-                    raise
-                # from a login session say, where the user has a container's cgroup and not what is above both
-                self._attach_to = cgroup
-                return self._enter(config, joining, target, door(known.pid, ""))
-        finally:
-            posix.close(target)
-
-    def _enter(self, config: Config, joining: Process, target: int, way: Door) -> int:
-        """Plan it and do it. Returns the terminal's other side, -1 when we keep none; raises Error."""
-        options, known = self.options, self.container.known
         program, flags = filters.program(config, self.root)
         facts = probe.facts({**config, "process": joining})
         keyring = known.id if known.keyring else ""
         ops, warnings = planning.plan(joining, config, facts, way, program, flags, keyring)
-        outside = planning.outside(joining, config)
         for text in warnings:
             log.warning(text)
         if log.wants("debug"):
-            for op in [*ops, *outside]:
+            for op in [*ops, *planning.outside(joining, config)]:
                 log.debug(op.describe())
-        entry = Entry(ops, target, options.preserve_fds + listen_fds())
         try:
-            return self._converse(entry, joining, outside)
-        except BaseException:
-            entry.init.abandon()
-            raise
+            return Entry(ops, target, self.options.preserve_fds + listen_fds())
+        finally:
+            posix.close(target)
 
     def _check_status(self) -> None:
         """Refuse a container in which nothing can run. Raises Error."""
@@ -108,11 +98,6 @@ class Execution:
     def _converse(self, entry: Entry, joining: Process, outside: list[Op]) -> int:
         """Take the process to its program. Returns the terminal's other side, -1 when we keep none; raises Error."""
         options, master = self.options, -1
-        self.pid = entry.arrive()
-        if self._attach_to:
-            from . import scope  # for users alone
-
-            scope.attach(self.container.known.unit, self._attach_to, self.pid)
         if self._frozen:
             entry.init.channel.settimeout(None)  # until somebody resumes it
         if joining.get("terminal"):

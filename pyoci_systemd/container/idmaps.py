@@ -44,6 +44,15 @@ def _new(mapping: Mapping) -> int:
         holder.abandon()
 
 
+def become_others(uid_map: str) -> bool:
+    """Is who waits for this map a user's own process now, and none when it is root in there.
+
+    systemd takes a process out of a login session for the user whom it belongs to. So that one goes first, and what it
+    clones is born in the scope.
+    """
+    return posix.geteuid() != 0 and not uid_map.startswith(f"0 {posix.geteuid()} ")
+
+
 def write(pid: int, uid_map: str, gid_map: str) -> None:
     """Write the id maps of the new user namespace in which `pid` waits (user_namespaces(7)). Raises Error.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import _signal
 import posix
 
+from .. import jsonio
 from ..errors import Error
+from ..plan import automatic
 from ..plan.automatic import Ids
 from ..settings import environ
 from . import process
@@ -14,15 +16,20 @@ from .caller import owner
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..plan.automatic import Ranges
+    from ..spec.types import Config
 
 DEADLINE = 20.0  # seconds for a helper, which may ask a directory service
 PATH = "/usr/bin:/bin:/usr/local/bin"  # podman calls us without one
 MOST = 1 << 20  # bytes that are read of either file
 
 
-def ids() -> Ids:
-    """Return what we may map."""
-    return Ids(posix.getuid(), posix.getgid(), ranges("/etc/subuid"), ranges("/etc/subgid"))
+def with_user_namespace(config: Config, text: bytes) -> tuple[Config, bytes]:
+    """Return a config with a user namespace, and its text: nothing of a user's container can be made without one."""
+    if not automatic.is_needed(config):
+        return config, text
+    ids = Ids(posix.getuid(), posix.getgid(), ranges("/etc/subuid"), ranges("/etc/subgid"))
+    config = automatic.with_user_namespace(config, ids)
+    return config, jsonio.dumps(config).encode("utf-8", "surrogateescape")
 
 
 def ranges(path: str) -> Ranges:

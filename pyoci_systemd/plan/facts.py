@@ -57,3 +57,5 @@ class Door(Record):
     """the directory of the cgroup to be born in, "" to stay in the runtime's own"""
     unprivileged: bool = False
     """is the runtime nobody who may enter one of them but by the user namespace"""
+    waits: bool = False
+    """shall who goes there wait until systemd has moved it into a cgroup"""

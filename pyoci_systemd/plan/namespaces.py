@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from . import ops
-from .words import CLONE
+from .words import CLONE, SCOPE_GATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ def enter(door: Door) -> list[ops.Op]:
     namespaces delimit (cgroups(7), `nsdelegate`). So these two namespaces are entered by the child. Who has no rights
     needs those that the user namespace gives to enter the others, and has the one to the cgroup by name.
     """
-    cgroup = [ops.OpenCgroup(door.cgroup)] if door.cgroup else []
+    cgroup: list[ops.Op] = [ops.OpenCgroup(door.cgroup)] if door.cgroup else []
+    if door.waits:
+        cgroup = [ops.Await(SCOPE_GATE)]
     late = door.namespaces & (CLONE["cgroup"] if door.unprivileged else CLONE["user"] | CLONE["cgroup"])
     after = [ops.Enter(late)] if late else []
     # the pidfd is the first descriptor, the cgroup the second
-    return [*cgroup, ops.Enter(door.namespaces & ~late), ops.Clone(0, 1 if cgroup else -1), *after]
+    return [*cgroup, ops.Enter(door.namespaces & ~late), ops.Clone(0, 1 if door.cgroup else -1), *after]
