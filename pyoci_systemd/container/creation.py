@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import _signal
 import posix
-from time import gmtime, monotonic, strftime, time
+from time import monotonic
 
 from .. import jsonio, log
 from ..cgroup import tree
@@ -28,12 +28,12 @@ from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
-from ..settings import environ, is_rootless
+from ..settings import environ
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
 from .explain import explain
-from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
+from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ class Creation:
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
+        if facts.in_user_namespace:
+            from . import session  # for podman's users
+
+            self.request.manager = session.manager(self.config, self.request.manager)
         program, flags = filters.program(self.config, self.settings.root)
         self.made: Plan = planning.make(self.config, facts, self.request, program, flags)
 
@@ -252,11 +256,9 @@ class Creation:
             try:
                 make_cgroup(known.cgroup)
             except Error as error:
-                # F246: of a user who asked for none there is no harm in having none
-                if not is_rootless() or self.made.cgroups_path or self.made.limits:
-                    raise
-                log.warning(f"the container stays in the cgroup of its caller: {error.message}")
-                known.cgroup = ""
+                from . import session  # for users alone
+
+                known.cgroup = session.without_cgroup(self.made, error)
                 return
             tree.apply(known.cgroup, self.made.limits)
             self._restrict_devices(known.cgroup)
@@ -392,9 +394,3 @@ def make_cgroup(path: str) -> None:
         tree.make_delegated(path)
     except OSError as error:
         raise because(f"cannot make the cgroup `{path}`", error) from None
-
-
-def now() -> str:
-    """Return this moment as RFC 3339 with microseconds."""
-    at = time()
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from .. import kernelfs, log
 from ..errors import BusError, Error
-from ..settings import environ, runtime_dir
+from ..settings import environ, is_rootless, runtime_dir
 from ..systemd.bus import Bus
 from .caller import owner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
+    from ..spec.types import Config
 
 ADDRESS = "DBUS_SESSION_BUS_ADDRESS"
 
@@ -32,7 +37,27 @@ def connect(deadline: float) -> Bus:
         raise missing(path, error.message.rpartition(": ")[2]) from None
 
 
+def manager(config: Config, asked: str) -> str:
+    """Return who keeps the cgroup of a container that root of a user namespace makes; `asked` says it, unless `auto`.
+
+    Podman knows when its user has no session, says so and how to have one, and then runs us as if there were nobody.
+    """
+    path = config.get("linux", {}).get("cgroupsPath")
+    if asked == "auto" and not path and is_rootless() and not kernelfs.exists(f"{environ('XDG_RUNTIME_DIR')}/bus"):
+        return "cgroupfs"
+    return asked
+
+
+def without_cgroup(made: Plan, error: Error) -> str:
+    """Return "" for the container's own cgroup, of a user who has asked for none (F246). Raises `error` for others."""
+    if not is_rootless() or made.cgroups_path or made.limits:
+        raise error
+    log.warning(f"the container stays in the cgroup of its caller: {error.message}")
+    return ""
+
+
 def missing(path: str, reason: str) -> BusError:
     """Return the error for a bus that nobody answers on."""
-    hint = f"`loginctl enable-linger {owner()}` starts a systemd for the user; Debian has the bus in dbus-user-session"
+    hint = f"`loginctl enable-linger {owner()}` gives the user a systemd, the package dbus-user-session its bus; "
+    hint += "or do without a scope: `--cgroup-manager=cgroupfs`"
     return BusError("connect", f"no user session bus at `{path}`: {reason}", hint=hint)

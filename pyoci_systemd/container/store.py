@@ -12,6 +12,7 @@ left behind has its directory, and `delete --force` finds it.
 from __future__ import annotations
 
 import posix
+from time import gmtime, strftime, time
 
 from .. import jsonio, kernelfs
 from ..cgroup.events import event
@@ -60,6 +61,12 @@ class Known(Record):
 
 
 BLANK = Known("", "", "", "", "", "")
+
+
+def now() -> str:
+    """Return this moment as RFC 3339 with microseconds."""
+    at = time()
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(at))}.{int(at % 1 * 1e6):06d}Z"
 
 
 def boot_id() -> str:

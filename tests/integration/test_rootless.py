@@ -122,6 +122,16 @@ def test_who_joins_the_process_of_another_id(alice: User, hers: Container) -> No
     assert said == "1000\n0::/\n"
 
 
+@ours
+def test_nobody_enters_who_waits(alice: User, hers: Container) -> None:
+    """An init has not given up its rights yet: not even its user looks into it (CVE-2016-9962)."""
+    hers.create()
+    pid = hers.state()["pid"]
+    done = alice.run("exec", hers.name, "true")
+    assert done.stderr == f"pyoci: the namespaces of process {pid}: Permission denied\n"
+    assert alice.does("cat", f"/proc/{pid}/environ").returncode != 0
+
+
 def test_a_failure_leaves_nothing(alice: User, hers: Container) -> None:
     hers.bundle.args("nothing-of-this-name")
     done = alice.run("run", "--bundle", hers.bundle.path, hers.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -84,6 +85,23 @@ ASKED: dict[str, tuple[list[str], str, str]] = {
         "mkdir: can't create directory '/sys/fs/cgroup/x': Read-only file system\nno\n",
     ),
 }  # fmt: skip
+
+
+def test_no_session(podman: Hers, alice: User) -> None:
+    """Podman says so, and runs us as if there were no systemd (W1)."""
+    lonely = alice.home / "runtime-dir"
+    lonely.mkdir(mode=0o700)
+    os.chown(lonely, alice.uid, alice.uid)
+    elsewhere = {**alice.environ, "XDG_RUNTIME_DIR": str(lonely), "HOME": str(lonely)}
+    command = ["podman", "--storage-driver=vfs", "--runtime", alice.runtime]
+    archive = alice.home / "image.tar"
+    alice.does(*command, "import", "--quiet", archive, IMAGE, env=elsewhere, check=True, timeout=60)
+    run = ["run", "--rm", "--network=none", "--pids-limit=0", IMAGE, "id", "-u"]
+    done = alice.does(*command, *run, env=elsewhere, check=True, timeout=60)
+    assert done.stdout == "0\n"
+    assert "Falling back to --cgroup-manager=cgroupfs" in done.stderr
+    alice.does("podman", "system", "migrate", env=elsewhere, check=True, timeout=60)
+    subprocess.run(["rm", "-r", lonely], check=True)
 
 
 @pytest.mark.parametrize("case", ASKED)
