@@ -126,7 +126,7 @@ thorough: build build/init-asan
 
 # every race, or those that K selects; says how far each has come, and ends at the first hit
 soak: stage
-	SOAK=1 TRIES=$(TRIES) $(PYTHON) -m tests.machine.inside $(SUITE) test -x -s -q -m race $(if $(K),-k '$(K)')
+	SOAK=1 TRIES=$(TRIES) $(PYTHON) -m tests.machine.inside $(SUITE) test -x -s -q -m "race or storm" $(if $(K),-k '$(K)')
 
 integration: stage
 	@$(PYTHON) -m tests.run $(SUITE)

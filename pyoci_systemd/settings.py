@@ -120,6 +120,7 @@ class Options:
     format: str
     quiet: bool
     json: bool
+    repair: bool
     rootless: bool
     process: str
     command: list[str]
@@ -146,6 +147,7 @@ class Options:
     cpuset_cpus: str
     cpuset_mems: str
     pids_limit: str
+    property: list[str]
     blkio_weight: str
     cpu_rt_period: str
     cpu_rt_runtime: str

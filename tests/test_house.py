@@ -32,13 +32,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"spec"},
     **{room: set() for room in WORKROOMS - {"plan"}},
 }
-GROUND_FLOOR = set("cgroupfile errors jsonio jsonfault kernelfs log sinks record settings sitepath __init__".split())
+GROUND_FLOOR = set(
+    "cgroupfile errors jsonio jsonfault kernelfs log signalname sinks record settings sitepath __init__".split()
+)
 
 # Guests and the only places that may receive them.
 GUESTS = {
     "click": ("cli/",),
     "jsonschema": ("spec/judge.py", "spec/generate.py"),
     "dbus_next": ("service/",),
+    "pystemd": ("systemd/inspection.py",),
 }
 
 IMPURE = set("os posix io pathlib shutil fcntl select socket _socket signal _signal ctypes subprocess time".split())

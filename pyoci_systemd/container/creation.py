@@ -21,18 +21,17 @@ from ..cgroup import tree
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter, resources
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
 from ..plan.marker import marker
-from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
 from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
 from .explain import explain
+from .laststeps import complaints
 from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
 TYPE_CHECKING = False
@@ -74,6 +73,8 @@ class Creation:
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self._filter = -1
+        """the program that decides on devices, where systemd does not do all of it"""
 
     @property
     def init(self) -> Init:
@@ -117,6 +118,7 @@ class Creation:
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
+            properties=options.property,
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
@@ -135,6 +137,10 @@ class Creation:
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
+        if self.made.device_rules:
+            from . import devices  # 6 ms of ctypes, where systemd does not do it for us
+
+            self._filter = devices.load(self.made.device_rules)
         admission.descriptors(self.request.preserve_fds)
         if self.config.get("linux", {}).get("netDevices"):
             from .netdevices import Devices  # few containers have any
@@ -248,6 +254,8 @@ class Creation:
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Error("the container's init died")
             known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
+            # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
+            self._restrict_devices(unit_cgroup)
             tree.enter(known.cgroup, pid)
             tree.enable_controllers(unit_cgroup)
             # where the container sees them, and where systemd never writes
@@ -266,19 +274,19 @@ class Creation:
 
     def _start_scope(self, bus: Bus, pid: int) -> None:
         self._scope = True
-        properties = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
+        told = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
+        deadline, root = monotonic() + DEADLINE, self.settings.root
         try:
-            scope.start(bus, self.made.unit, properties, monotonic() + DEADLINE)
+            scope.start(bus, self.made.unit, told, deadline, root, self.made.asked)
         except BusError as error:
             # a scope cannot stand without its process: if the init died, why it did is the better answer
             raise self._last_words() or error from None
 
     def _restrict_devices(self, cgroup: str) -> None:
-        program = device_filter.program(self.config)
-        if program and resources.UNENFORCED not in self.made.warnings:
-            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+        if self._filter >= 0:
+            from . import devices
 
-            bpf.attach(cgroup, program)
+            devices.attach(cgroup, self._filter)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()
@@ -331,7 +339,7 @@ class Creation:
 
     def _commit(self) -> None:
         signals.interrupted()
-        self.known.last_steps = self._last_steps()
+        self.known.last_steps = complaints(self.made.ops) if self.config.get("process") else []
         self.container.write(self.known)
         receiver = self.options.pidfd_socket or self.known.annotations.get("run.oci.pidfd_receiver")
         if receiver:
@@ -341,14 +349,6 @@ class Creation:
             self._pid_file = absolute(self.options.pid_file)
         self.init.let_through()
         self.container.unlock()
-
-    def _last_steps(self) -> list[list[object]]:
-        """Return what `start` will have to say when a step after it fails: it has no plan any more."""
-        ops = self.made.ops
-        if not self.config.get("process"):
-            return []
-        first = next((i for i, op in enumerate(ops) if isinstance(op, AwaitStart)), len(ops))
-        return [[index, ops[index].complaint()] for index in range(first, len(ops))]
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
@@ -366,7 +366,9 @@ class Creation:
             if self._share:
                 self._share.undo()
             if self._scope:
-                scope.clear(self.made.unit, marker(self.request.state_dir))
+                slow = isinstance(cause, BusError) and cause.name == "timeout"
+                patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
+                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:

@@ -7,6 +7,7 @@ from _signal import SIGKILL
 
 from ..errors import Error, failure
 from ..init.dialogue import ERROR, PATIENCE
+from ..plan.ops import AwaitStart
 from . import process
 
 TYPE_CHECKING = False
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..init.dialogue import Init, Reply
+    from ..plan.ops import Op
     from .store import Container
+
+
+def complaints(ops: list[Op]) -> list[list[object]]:
+    """Return what `start` will have to say when a step after it fails: it has no plan any more."""
+    first = next((i for i, op in enumerate(ops) if isinstance(op, AwaitStart)), len(ops))
+    return [[index, ops[index].complaint()] for index in range(first, len(ops))]
 
 
 def await_program(container: Container, init: Init, pid: int, explain: Callable[[Reply], Error]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..jsonio import dumps
+from ..plan.limits.devices import describe
 from ..plan.limits.numbers import INFINITY
 from .creation import Creation
 
@@ -58,6 +59,9 @@ def as_text(made: Plan) -> str:
         lines += [f"start the scope `{made.unit}` with"]
         lines += [f"    {name} = {said(value)}" if name != "PIDs" else "    PIDs = the container's first process"
                   for name, _, value in made.properties]  # fmt: skip
+    if made.device_rules:
+        rules = ", ".join(describe(rule) for rule in made.device_rules)
+        lines += [f"have a program decide on devices, by the last rule that concerns an access: {rules}"]
     lines += ["the init will"]
     lines += [f"    {op.describe()}" for op in made.ops]
     if made.outside:
@@ -86,6 +90,7 @@ def as_json(made: Plan) -> dict[str, object]:
         "manager": made.manager,
         "rootfs": made.rootfs,
         "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],
+        "device_rules": [describe(rule) for rule in made.device_rules],
         "ops": steps(made.ops),
         "outside": steps(made.outside),
         "warnings": made.warnings,

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from time import monotonic
 
-from .. import log
+from .. import kernelfs, log
 from ..errors import BusError, Error
 from ..settings import environ, is_rootless
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
+from .store import LEARNED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
     Property = tuple[str, str, object]
 
 CONNECT_DEADLINE = 10.0
 CLEAR_DEADLINE = 30.0
-MOST_UNKNOWN = 32
+NOT_TWICE = 1.0  # seconds for a systemd that has kept us waiting already; a scope of dead processes goes by itself
 
 
 def connect() -> Bus:
@@ -30,22 +35,70 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), deadline)
 
 
-def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
+def start(
+    bus: Bus, unit: str, properties: list[Property], deadline: float, root: str, asked: Sequence[str] = ()
+) -> None:
     """Start the scope and wait until it stands. A property that this systemd does not know is left out.
 
-    Raises BusError: also when a unit of that name lives, which is not touched.
+    What systemd has refused before is known below the state root. Raises BusError: also when a unit of that name
+    lives, which is not touched; Error for an unknown property if it is one of those that somebody `asked` for by name.
     """
-    for _ in range(MOST_UNKNOWN):
+    if kernelfs.exists(f"{root}/{LEARNED}"):
+        from . import learned  # where systemd is older than what is asked of it
+
+        known = learned.known(bus, root, properties, deadline)
+        properties = [entry for entry in properties if entry in known or entry[0] in asked]
+    job, refused = _insist(
+        unit, properties, asked, lambda told: manager.start_transient_unit(bus, unit, told, deadline=deadline)
+    )
+    manager.wait_job(bus, job, deadline=deadline)
+    if refused:
+        from . import learned
+
+        learned.keep(bus, root, refused, deadline)
+
+
+def change(
+    bus: Bus, unit: str, properties: list[Property], deadline: float, asked: Sequence[str] = ()
+) -> list[Property]:
+    """Change properties of the scope, but for those that this systemd does not let us change. Returns the others.
+
+    Raises BusError, and Error for one that was `asked` for by name. Nothing is learned: some are for the start alone,
+    as OOMPolicy.
+    """
+
+    def ask(told: list[Property]) -> None:
+        if told:
+            manager.set_unit_properties(bus, unit, told, deadline=deadline)
+
+    _, refused = _insist(unit, properties, asked, ask)
+    return [entry for entry in properties if entry[0] not in refused]
+
+
+def _insist(
+    unit: str, properties: list[Property], asked: Sequence[str], ask: Callable[[list[Property]], T]
+) -> tuple[T, list[str]]:
+    """Ask without what systemd refuses, until it refuses nothing. Return the answer, and what it has refused.
+
+    It names one at a time. Raises BusError, also when it refuses what no scope of ours can do without, and Error when
+    it is what somebody `asked` for.
+    """
+    refused: list[str] = []
+    while True:
         try:
-            job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)
-            return manager.wait_job(bus, job, deadline=deadline)
+            return ask([entry for entry in properties if entry[0] not in refused]), refused
         except manager.Unsupported as error:
-            log.debug(f"this systemd does not know the property `{error.property}`")
-            fewer = [entry for entry in properties if entry[0] != error.property]
-            if len(fewer) == len(properties):
+            name = error.property
+            if name in asked:
+                from ..plan.scopetable import too_old
+
+                raise Error(f"`{unit}`: {too_old(name)}") from None
+            if name in manager.NEEDED or name in refused or not any(entry[0] == name for entry in properties):
                 raise
-            properties = fewer
-    raise Error(f"systemd refuses too many properties of `{unit}`")
+            if len(refused) == manager.MOST_UNKNOWN:
+                raise Error(f"systemd refuses too many properties of `{unit}`") from None
+            log.debug(f"this systemd does not know the property `{name}`")
+            refused.append(name)
 
 
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
@@ -53,12 +106,12 @@ def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
     return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]
 
 
-def clear(unit: str, mark: str, lingers: bool = False) -> None:
+def clear(unit: str, mark: str, lingers: bool = False, patience: float = CLEAR_DEADLINE) -> None:
     """Stop the scope and let systemd forget it, if there is one and it is ours. Raises BusError.
 
-    `lingers`: it may stay as failed. Otherwise its CollectMode lets it go with the stop.
+    `lingers`: it may stay as failed. Otherwise its CollectMode lets it go with the stop. `patience`: seconds.
     """
-    deadline = monotonic() + CLEAR_DEADLINE
+    deadline = monotonic() + patience
     with connect() as bus:
         if not is_ours(bus, unit, mark, deadline):
             return
@@ -69,7 +122,7 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
                 if "`frozen`" not in error.message:
                     raise
                 # systemd stops nothing that it has frozen
-                manager.thaw_unit(bus, unit, deadline=deadline)
+                thaw(bus, unit, deadline)
                 manager.stop_unit(bus, unit, deadline=deadline)
         except BusError:
             lingers = True
@@ -77,6 +130,15 @@ def clear(unit: str, mark: str, lingers: bool = False) -> None:
         finally:
             if lingers:
                 manager.reset_failed_unit(bus, unit, deadline=deadline)
+
+
+def thaw(bus: Bus, unit: str, deadline: float) -> None:
+    """Thaw the scope, if it has not gone meanwhile, with the last of those that were killed. Raises BusError."""
+    try:
+        manager.thaw_unit(bus, unit, deadline=deadline)
+    except BusError as error:
+        if error.name != manager.NO_SUCH_UNIT:
+            raise
 
 
 def attach(unit: str, cgroup: str, pid: int) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE, CONFIG, START = "state.json", "config.json", "start"
+LEARNED = ".systemd-unknown"  # beside the containers: learned.py
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
 

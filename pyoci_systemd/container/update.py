@@ -12,13 +12,12 @@ from time import monotonic
 from .. import jsonio, kernelfs, log
 from ..cgroup import tree
 from ..errors import Error, SpecError, because
-from ..plan import resources
+from ..plan import overrides, resources
+from ..plan.limits import devices as device_rules
 from ..plan.marker import marker
-from ..settings import is_rootless
 from ..spec.kept import kept
 from ..spec.load import load_resources
-from ..systemd import manager
-from . import identity, scope
+from . import identity, probe, scope
 from .caller import document
 from .store import CONFIG, Container
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
     from ..settings import Options, Settings
     from ..spec.types import Config, Resources
+
+    Property = tuple[str, str, object]
 
 DEADLINE = 10.0
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
@@ -57,6 +58,7 @@ OF_THE_DOCUMENT, OF_THE_CONFIG = "resources", "config.json: linux.resources"
 def main(settings: Settings, options: Options) -> int:
     """Change what is asked for. Returns the exit status; raises Error."""
     asked = wanted(options)
+    named = [overrides.of_option(text, live=True) for text in options.property]
     container = Container(settings.root, identity.check(options.id))
     container.lock()
     if container.status() not in ("created", "running", "paused"):
@@ -66,7 +68,7 @@ def main(settings: Settings, options: Options) -> int:
     after = merged(before, asked)
     try:
         load_resources(jsonio.dumps(after).encode(), OF_THE_DOCUMENT)
-        change(container, only(after, asked))
+        change(container, only(after, asked), named)
     except SpecError as error:
         raise SpecError(error.message.replace(OF_THE_CONFIG, OF_THE_DOCUMENT, 1)) from None
     keep(container, config, after)
@@ -86,8 +88,8 @@ def wanted(options: Options) -> Resources:
         if word:
             value = word if name in TEXTS else number(word, f"--{name.replace('_', '-')}")
             asked.setdefault(section, {})[key] = value
-    if not asked and not options.resources:
-        raise Error("nothing to update", hint="name a limit, or a file with `--resources`")
+    if not asked and not options.resources and not options.property:
+        raise Error("nothing to update", hint="name a limit, a file with `--resources`, or a property")
     return load_resources(jsonio.dumps(asked).encode(), OF_THE_DOCUMENT)
 
 
@@ -106,7 +108,8 @@ def merged(before: Resources, asked: Resources) -> Resources:
     result: Any = {**before}
     for section, value in asked.items():
         old = result.get(section)
-        result[section] = {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
+        if section != "devices" or value:  # an empty list asks for nothing
+            result[section] = {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
     was_idle, cpu = before.get("cpu", {}).get("idle") == 1, result.get("cpu", {})
     if was_idle and cpu.get("idle") == 0 and not cpu.get("shares"):
         result["cpu"] = {**cpu, "shares": 1024}  # or the unit would stay idle: it has one property for both
@@ -122,27 +125,41 @@ def only(after: Resources, asked: Resources) -> Resources:
 # -- what is done
 
 
-def change(container: Container, limits: Resources) -> None:
-    """Tell systemd, and write the files. Raises Error."""
+def change(container: Container, limits: Resources, named: list[Property]) -> None:
+    """Tell systemd, also the properties that were asked for by name, and write the files. Raises Error."""
     known = container.known
-    if limits.get("devices") and is_rootless():
-        log.warning(resources.UNENFORCED)
-        limits = {**limits, "devices": []}
-    told, files = resources.properties(limits), resources.files(limits)
+    if named and not known.unit:
+        raise Error(f"cannot update `{container.id}`: it has no scope that could have the property `{named[0][0]}`")
     if not known.cgroup:
         raise Error(f"cannot update `{container.id}`: it has no cgroup of its own")
-    if limits.get("devices") and not known.unit:
-        raise Error(f"cannot update `{container.id}`: its devices are restricted by a program that is not changed")
+    if limits.get("devices") and not probe.facts({}).restricts_devices:  # type: ignore[typeddict-item]
+        log.warning(device_rules.UNPRIVILEGED)
+        limits = device_rules.enforced(limits, False)
+    told, files = resources.properties(limits), resources.files(limits)
     check_usage(known.cgroup, limits)
     for file in files:
         tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
-    if known.unit and told:
-        deadline = monotonic() + DEADLINE
-        with scope.connect() as bus:
-            if not scope.is_ours(bus, known.unit, marker(container.absolute()), deadline):
-                raise Error(f"`{known.unit}` is not the scope of `{container.id}` any more")
-            manager.set_unit_properties(bus, known.unit, told, deadline=deadline)
+
+    def tell() -> None:
+        if known.unit and (told or named):
+            tell_systemd(container, told, named)
+
+    if limits.get("devices"):
+        from . import devices  # 6 ms of ctypes
+
+        devices.change(known, limits, tell)
+    else:
+        tell()
     tree.apply(known.cgroup, files)
+
+
+def tell_systemd(container: Container, told: list[Property], named: list[Property]) -> None:
+    """Change the properties of the scope, if it is still the container's. Raises Error."""
+    unit, deadline = container.known.unit, monotonic() + DEADLINE
+    with scope.connect() as bus:
+        if not scope.is_ours(bus, unit, marker(container.absolute()), deadline):
+            raise Error(f"`{unit}` is not the scope of `{container.id}` any more")
+        scope.change(bus, unit, [*told, *named], deadline, [name for name, _, _ in named])
 
 
 def check_usage(cgroup: str, limits: Resources) -> None:

@@ -27,6 +27,11 @@ class Facts(Record):
         """Is the runtime root of the first user namespace, to whom alone the kernel gives much."""
         return not self.uid and not self.in_user_namespace
 
+    @property
+    def restricts_devices(self) -> bool:
+        """Can a device program be attached to a cgroup, by systemd or by us."""
+        return self.privileged
+
 
 class Request(Record):
     """What the caller asked for besides config.json."""
@@ -44,6 +49,8 @@ class Request(Record):
     new_keyring: bool = True
     seccomp_receiver: str = ""
     """the socket for the listener of a seccomp filter, where the config names none"""
+    properties: list[str] = []
+    """what `--property` says of the scope, NAME=VALUE"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
 

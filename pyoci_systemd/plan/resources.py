@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..cgroupfile import File
-    from ..spec.types import Config, Resources
+    from ..spec.types import Resources
 
     Property = tuple[str, str, object]
 
@@ -28,8 +28,6 @@ ONLY_V1 = {
 NOT_IN_V2 = "cgroup v2 has no such limit"
 RARE = ("blockIO", "hugepageLimits", "rdma", "unified")
 LISTS = "a(st)"
-# a user's systemd takes the rules, and does nothing about them
-UNENFORCED = "linux.resources.devices: only root's containers are restricted; what a user may open, this one may too"
 
 
 def controllers(resources: Resources) -> tuple[ModuleType, ...]:
@@ -56,13 +54,6 @@ def files(resources: Resources) -> list[File]:
     """Return every limit as files, in the order in which they must be written. Raises SpecError."""
     refuse(resources)
     return [file for controller in controllers(resources) for file in controller.files(resources)]
-
-
-def without_devices(config: Config) -> Config:
-    """Return the config without rules for devices: for who has no right to load the kernel's programs for them."""
-    linux = config.get("linux", {})
-    others: Resources = {**linux.get("resources", {}), "devices": []}
-    return {**config, "linux": {**linux, "resources": others}}
 
 
 def refuse(resources: Resources) -> None:

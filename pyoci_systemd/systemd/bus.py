@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BROKER = "org.freedesktop.DBus"
+MOST_RECONNECTS = 5  # of one connection
 MOST_SIGNALS = 1000  # kept at a time: anyone on the bus may send us some
 CHUNK = 64 << 10
 
@@ -87,6 +88,7 @@ class Bus:
         self._signals: list[Message] = []
         self._ahead = b""  # what goes out with the next message: one wake-up of the broker less
         self.matches: set[str] = set()
+        self._path, self._fds, self._again = "", False, MOST_RECONNECTS
 
     @classmethod
     def connect(cls, path: str, deadline: float, *, fds: bool = False) -> Bus:
@@ -99,10 +101,24 @@ class Bus:
         try:
             _connect(sock, path, deadline)
             bus.greet(deadline, fds=fds)
+            bus._path, bus._fds = path, fds
         except BaseException:
             sock.close()
             raise
         return bus
+
+    def reconnect(self, deadline: float) -> bool:
+        """Connect anew when the bus has closed the connection: its broker restarts. False if that goes too far.
+
+        What had not been answered is lost, and so are the matches. BusError as connect.
+        """
+        if not self._path or not self._again:
+            return False
+        fresh = Bus.connect(self._path, deadline, fds=self._fds)
+        fresh._again = self._again - 1
+        self.close()
+        self.__dict__.update(fresh.__dict__)  # whoever has us keeps us
+        return True
 
     def greet(self, deadline: float, *, fds: bool = False, hello: bool = True) -> None:
         """Send the whole handshake at once, as sd-bus does; `hello` is for brokers alone.

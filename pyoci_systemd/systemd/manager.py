@@ -35,12 +35,16 @@ READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
 LOST = (
     "org.freedesktop.DBus.Error.NoReply"  # systemd re-executed itself, and with that what it had not answered is gone
 )
+BUSY = f"{SYSTEMD}.UnitBusy"  # it is still being frozen or thawed: whoever asked for that may be dead by now
+CLOSED = "closed"  # the broker restarts, and with that what it had not passed on is gone
 JOB_FAILED = "job"
 JOBS = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
 
 LOOK = 1.0  # seconds without a signal after which the unit itself is looked at; also the deadline of that look
 PAUSE = 0.02  # seconds before what was lost is asked or looked at again; a re-exec takes 0.2
 MOST_PROPERTIES = 256
+MOST_UNKNOWN = 32  # properties that a systemd may not know
+NEEDED = ("PIDs", "Slice", "Delegate", "DeviceAllow", "DevicePolicy")  # without these it is another scope than asked
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 DIGITS = frozenset("0123456789")
 
@@ -60,6 +64,8 @@ class Start(Record):
     unit: str
     properties: tuple[Property, ...]
     mode: str
+    again: bool = False
+    """it was asked before, and the answer was lost: it may have been done"""
 
 
 class Job(Record):
@@ -82,10 +88,18 @@ def begin_start(
         raise ValueError(f"{len(properties)} unit properties, at most {MOST_PROPERTIES} are allowed")
     pairs = [(name, (kind, value)) for name, kind, value in properties]
     values = (unit, mode, pairs, ())
-    _watch(bus, unit)
-    serial = bus.send(
-        SYSTEMD, ROOT, MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", values, fds=fds, deadline=deadline
-    )
+
+    def send() -> int:
+        _watch(bus, unit)
+        kind = "ssa(sv)a(sa(sv))"
+        return bus.send(SYSTEMD, ROOT, MANAGER, "StartTransientUnit", kind, values, fds=fds, deadline=deadline)
+
+    try:
+        serial = send()
+    except BusError as error:  # it has not gone out whole, so it has not been heard
+        if not _reconnected(bus, error, deadline):
+            raise
+        serial = send()
     return Start(serial, unit, tuple(properties), mode)
 
 
@@ -108,21 +122,37 @@ def finish_start(bus: Bus, start: Start, *, deadline: float) -> Job:
 
     A unit of that name that has failed or lies about dead is reset, and the start tried once more (without fds);
     one that lives is never touched: BusError `…UnitExists`. Unsupported for a property this systemd does not know.
+    A start whose answer is lost, with systemd's or the broker's end, is looked for, and asked for again if need be.
     """
     try:
         return _job(bus, start, deadline)
     except BusError as error:
-        if error.name not in (UNIT_EXISTS, LOST):
+        if error.name not in (UNIT_EXISTS, LOST) and not _reconnected(bus, error, deadline):
             raise
-        lost = error.name == LOST
-    state = _active_state(bus, start.unit, deadline)
+        lost = start.again or error.name != UNIT_EXISTS
+    state = _settled_state(bus, start.unit, deadline) if lost else _active_state(bus, start.unit, deadline)
     if lost and state not in ("inactive", "failed") and _holds_ours(bus, start, deadline):
         return Job("", start.unit, "")  # it was done, only the answer is lost
     if state not in ("inactive", "failed"):
         raise BusError(UNIT_EXISTS, f"start `{start.unit}`: a unit of this name exists and is {state}")
     reset_failed_unit(bus, start.unit, deadline=deadline)
     again = begin_start(bus, start.unit, start.properties, mode=start.mode, deadline=deadline)
+    again.again = lost
     return finish_start(bus, again, deadline=deadline) if lost else _job(bus, again, deadline)
+
+
+def _settled_state(bus: Bus, unit: str, deadline: float) -> str:
+    """Return the ActiveState of a unit that has no job any more: one that is to start is still `inactive`."""
+    while True:
+        found = unit_properties(bus, unit, "Unit", ("ActiveState", "Job"), deadline=deadline)
+        if not found["Job"][0] or monotonic() >= deadline:
+            return str(found["ActiveState"])
+        sleep(PAUSE)
+
+
+def _reconnected(bus: Bus, error: BusError, deadline: float) -> bool:
+    """Connect anew if that is what `error` is about. Tells whether it is, and was done. BusError."""
+    return error.name == CLOSED and bus.reconnect(deadline)
 
 
 def _job(bus: Bus, start: Start, deadline: float) -> Job:
@@ -159,7 +189,9 @@ def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadl
             pause = LOOK if job.path else PAUSE  # without a path there is no signal to come
             removed = bus.wait_signal(lambda signal: _ends(signal, job), min(deadline, monotonic() + pause))
         except BusError as error:
-            if error.name != "timeout":
+            if _reconnected(bus, error, deadline):
+                job.path = ""  # its signal went to the connection that is gone
+            elif error.name != "timeout":
                 raise
             if _looks(bus, job.unit, wanted):
                 return
@@ -214,6 +246,7 @@ def _ask(
     """Call the manager's method `member` about `unit`; `verb` opens the text of an error."""
     try:
         return _insist(
+            bus,
             lambda: bus.reply(bus.send(SYSTEMD, ROOT, MANAGER, member, signature, values, deadline=deadline), deadline),
             deadline,
         )
@@ -221,18 +254,18 @@ def _ask(
         raise _explained(verb, unit, error) from None
 
 
-def _insist(ask: Callable[[], T], deadline: float) -> T:
-    """Return what `ask` does; ask again while answers are lost. All we ask but a start may be asked twice."""
+def _insist(bus: Bus, ask: Callable[[], T], deadline: float) -> T:
+    """Return what `ask` does; ask again while answers are lost or the unit is busy. Only a start is never repeated."""
     while True:
         try:
             return ask()
         except BusError as error:
-            if error.name != LOST:
+            if error.name not in (LOST, BUSY) and not _reconnected(bus, error, deadline):
                 raise
-            lost = error
+            refused = error
         sleep(PAUSE)
         if monotonic() >= deadline:
-            raise lost
+            raise refused
 
 
 def stop_unit(bus: Bus, unit: str, *, deadline: float) -> bool:
@@ -267,7 +300,12 @@ def kill_unit(bus: Bus, unit: str, signal: int, *, who: str = "all", deadline: f
 
 def freeze_unit(bus: Bus, unit: str, *, deadline: float) -> None:
     """Freeze the processes of `unit`; they are frozen on return. BusError."""
-    _ask(bus, "freeze", unit, "FreezeUnit", "s", (unit,), deadline)
+    try:
+        _ask(bus, "freeze", unit, "FreezeUnit", "s", (unit,), deadline)
+    except BusError as error:
+        if error.name == "timeout":  # it may yet be done, and must not last: what comes after it is done after it
+            bus.send(SYSTEMD, ROOT, MANAGER, "ThawUnit", "s", (unit,), deadline=monotonic() + LOOK)
+        raise
 
 
 def thaw_unit(bus: Bus, unit: str, *, deadline: float) -> None:
@@ -306,7 +344,7 @@ def _get(bus: Bus, path: str, interface: str, names: Sequence[str], deadline: fl
         asked = [bus.send(SYSTEMD, path, PROPERTIES, "Get", "ss", (interface, n), deadline=deadline) for n in names]
         return {name: bus.reply(serial, deadline).values()[0][1] for name, serial in zip(names, asked, strict=True)}
 
-    return _insist(get, deadline)
+    return _insist(bus, get, deadline)
 
 
 def unit_path(unit: str) -> str:
@@ -323,9 +361,14 @@ def get_unit_by_pid(bus: Bus, pid: int, *, deadline: float) -> str:
     return str(_get(bus, path, f"{SYSTEMD}.Unit", ("Id",), deadline)["Id"])
 
 
+def full_version(bus: Bus, *, deadline: float) -> str:
+    """Return the version of systemd as it says it: `257.9-1~deb13u1`. BusError."""
+    return str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"])
+
+
 def version(bus: Bus, *, deadline: float) -> int:
     """Return the major version of systemd: 257. BusError."""
-    text = str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"]).lstrip("v")  # `257.9-1~deb13u1`
+    text = full_version(bus, deadline=deadline).lstrip("v")
     digits = text[: len(text) - len(text.lstrip("0123456789"))]
     if not digits:
         raise BusError("malformed", f"systemd calls its version `{text}`")

@@ -15,6 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from pyoci_systemd.cgroup import bpf
+from pyoci_systemd.errors import Error
+
 Snapshot = dict[str, Counter[str]]
 
 SECONDS_TO_TIDY_UP = 2.0
@@ -22,8 +25,8 @@ KERNEL_THREAD = 0x200000  # PF_KTHREAD
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TRANSIENT = pathlib.Path("/run/systemd/transient")
 STATE_ROOTS = ("/run/pyoci", "/run/crun", "/run/runc")
-# What is kept on purpose: compiled seccomp programs.
-CACHES = ("/run/pyoci/.seccomp", "/run/crun/.cache")
+# What is kept on purpose: compiled seccomp programs, and what systemd does not know.
+CACHES = ("/run/pyoci/.seccomp", "/run/pyoci/.systemd-unknown", "/run/crun/.cache")
 # Mounts that come and go on their own: systemd's, for each service that starts, and podman's, of its storage on itself.
 PASSING_MOUNTS = ("/run/credentials/", "/var/lib/containers/storage/overlay ")
 # Slices that stay once something has used them: they belong to the machine, not to a container.
@@ -42,6 +45,8 @@ def snapshot() -> Snapshot:
         "state": Counter(path for path in entries(*STATE_ROOTS) if not path.startswith(CACHES)),
         "shm": Counter(entries("/dev/shm", "/dev/mqueue")),
         "pty": Counter(entries("/dev/pts")),
+        "pin": Counter(entries("/sys/fs/bpf")),
+        "program": Counter(programs()),
         "netns": Counter(entries("/run/netns")),
         "tmp": Counter(path for path in entries("/tmp", deep=False) if not path.startswith("/tmp/pytest-of-")),
         "fd": Counter(open_files()),
@@ -86,6 +91,15 @@ def cgroups() -> Iterator[str]:
             below.clear()
         elif path.lstrip("/") not in STANDING_SLICES:
             yield path
+
+
+def programs() -> Iterator[str]:
+    """Yield the cgroups that have a device program of ours: one that a container was in may stay when it goes."""
+    for cgroup in cgroups():
+        with contextlib.suppress(Error):  # it is gone
+            for program in bpf.attached(f"{CGROUPS}{cgroup}"):
+                os.close(program)
+                yield cgroup
 
 
 def of_the_machine(cgroup: str) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pyoci_systemd.container import learned
+from pyoci_systemd.container import scope as scopes
 from pyoci_systemd.errors import BusError
 from pyoci_systemd.systemd import manager
 from pyoci_systemd.systemd.bus import Bus, system_address
@@ -294,3 +296,28 @@ def test_reexec_during_starts(bus: Bus, scope: str) -> None:
         with Bus.connect(system_address({}), soon()) as bus:
             for unit in units:
                 assert manager.stop_unit(bus, unit, deadline=soon()) is True
+
+
+def test_what_systemd_does_not_know_is_learned(bus: Bus, scope: str, tmp_path: pathlib.Path) -> None:
+    """From this very systemd, which says so in words of its own."""
+    heard: list[str] = []
+    send = bus.send
+
+    def listen(*words: Any, **how: Any) -> int:
+        heard.append(words[3])
+        return send(*words, **how)
+
+    bus.send = listen  # type: ignore[method-assign]
+    for asked in (["StartTransientUnit", "StartTransientUnit", "Get"], ["Get", "StartTransientUnit"]):
+        with subprocess.Popen(["sleep", "60"]) as process:
+            properties: list[Property] = [
+                ("Nonsense", "s", "x"),
+                ("Description", "s", "d"),
+                ("PIDs", "au", [process.pid]),
+            ]
+            heard.clear()
+            scopes.start(bus, scope, properties, soon(), str(tmp_path))
+            assert heard == asked
+            assert show(scope, "Description") == {"Description": "d"}
+            assert learned.read(str(tmp_path))[1] == {"Nonsense"}
+            manager.stop_unit(bus, scope, deadline=soon())

@@ -48,6 +48,10 @@ def state(value: str) -> Turn:
     return "ActiveState", ("v", ("s", value))
 
 
+def settled(value: str) -> list[Turn]:
+    return [state(value), ("Job", ("v", ("(uo)", (0, "/"))))]
+
+
 def inside(unit: str) -> list[Turn]:
     return [("GetUnitByPID", ("o", "/unit")), ("Id", ("v", ("s", unit)))]
 
@@ -58,12 +62,26 @@ def inside(unit: str) -> list[Turn]:
         ([STARTED], "/job/1"),
         ([EXISTS, state("failed"), RESET, STARTED], "/job/1"),
         ([EXISTS, state("inactive"), ("ResetFailedUnit", manager.NO_SUCH_UNIT), STARTED], "/job/1"),
-        ([LOST, state("inactive"), RESET, STARTED], "/job/1"),
+        ([LOST, *settled("inactive"), RESET, STARTED], "/job/1"),
         (
-            [LOST, ("ActiveState", manager.LOST), state("inactive"), RESET, LOST, state("inactive"), RESET, STARTED],
+            [
+                LOST,
+                ("ActiveState", manager.LOST),
+                ("Job", manager.LOST),
+                *settled("inactive"),
+                RESET,
+                LOST,
+                *settled("inactive"),
+                RESET,
+                STARTED,
+            ],
             "/job/1",
         ),
-        ([LOST, state("active"), *inside(UNIT)], ""),  # done before the answer was lost
+        ([LOST, *settled("active"), *inside(UNIT)], ""),  # done before the answer was lost
+        # its job waited for its turn when it was looked for
+        ([LOST, state("inactive"), ("Job", ("v", ("(uo)", (5, "/job/5")))), *settled("active"), *inside(UNIT)], ""),
+        # asked for again, for the unit was not there yet; then it was
+        ([LOST, *settled("inactive"), RESET, EXISTS, *settled("active"), *inside(UNIT)], ""),
     ],
 )
 def test_a_start_that_succeeds(turns: list[Turn], path: str) -> None:
@@ -79,7 +97,7 @@ def test_a_start_that_succeeds(turns: list[Turn], path: str) -> None:
         ([EXISTS, state("active")], manager.UNIT_EXISTS),
         ([EXISTS, state("deactivating")], manager.UNIT_EXISTS),
         ([EXISTS, state("failed"), RESET, EXISTS], manager.UNIT_EXISTS),  # one retry, no more
-        ([LOST, state("active"), *inside("other.scope")], manager.UNIT_EXISTS),
+        ([LOST, *settled("active"), *inside("other.scope")], manager.UNIT_EXISTS),
         ([("StartTransientUnit", "org.x.Other")], "org.x.Other"),
     ],
 )
@@ -89,6 +107,15 @@ def test_a_start_that_is_refused(turns: list[Turn], name: str) -> None:
         with pytest.raises(BusError, match=f"^start `{UNIT}`: ") as caught:
             manager.start_transient_unit(bus, UNIT, START, deadline=soon())
         assert caught.value.name == name
+
+
+@pytest.mark.parametrize("refusal", [manager.LOST, manager.BUSY])
+def test_what_may_be_asked_twice(refusal: str) -> None:
+    """An answer that is lost, and a unit that is still being thawed for one who was killed meanwhile."""
+    turns: list[Turn] = [("FreezeUnit", refusal), ("FreezeUnit", refusal), ("FreezeUnit", ("",))]
+    with played(lambda peer: play(peer, turns)) as bus:
+        bus.greet(soon())
+        manager.freeze_unit(bus, UNIT, deadline=soon())
 
 
 def test_a_lost_answer_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import automatic, credentials, namespaces, ops, plan, resources
+from pyoci_systemd.plan import automatic, credentials, namespaces, ops, plan
 from pyoci_systemd.plan.automatic import Ids
 from pyoci_systemd.plan.facts import Door
+from pyoci_systemd.plan.limits import devices
 from pyoci_systemd.plan.words import CLONE, HOOKS_GATE
 from tests.unit.plans import config, facts, names, request
 
@@ -128,7 +129,7 @@ def test_no_group_is_taken_where_none_can_be() -> None:
 def test_nobody_restricts_devices(host: Any) -> None:
     asked = {**NEW, "resources": {"devices": [{"allow": False, "access": "rwm"}]}}
     told = made(asked, host)
-    assert resources.UNENFORCED in told.warnings
+    assert devices.UNPRIVILEGED in told.warnings
     assert not {"DeviceAllow", "DevicePolicy"} & {name for name, _, _ in told.properties}
     assert "DevicePolicy" in {name for name, _, _ in made(asked, {}).properties}
 

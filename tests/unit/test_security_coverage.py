@@ -20,7 +20,7 @@ from tests.unit.test_must_coverage import test_names
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 LIST = pathlib.Path(__file__).with_name("security.txt")
 PARTS = {"LIMITS", "SERVICE", "SUPERVISION"}
-LATER = {"BUS-ENTRIES", "BUS-LIMITS", "BUS-POLICY", "RELOAD-LIMITS", "SWEEP"}
+LATER = {"BUS-ENTRIES", "BUS-LIMITS", "BUS-POLICY", "SWEEP"}
 
 
 class Row(NamedTuple):
