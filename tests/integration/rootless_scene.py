@@ -22,7 +22,7 @@ import pytest
 from tests.integration.conftest import CRUN, Bundle, Container, ids
 
 ANY_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-SECONDS = 120.0  # the virtual machine is slow
+SECONDS = 300.0  # the virtual machine is slow
 
 
 class User:
@@ -102,10 +102,9 @@ def begin(name: str, runtime: str) -> User:
     subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", name], check=True, capture_output=True)
     subprocess.run(["loginctl", "enable-linger", name], check=True)
     user = User(name, runtime)
-    deadline = time.monotonic() + SECONDS
-    while user.systemctl("is-system-running").strip() not in ("running", "degraded"):
-        assert time.monotonic() < deadline, f"no session of {name}'s"
-        time.sleep(0.05)
+    # started already: this waits until it has
+    subprocess.run(["systemctl", "start", f"user@{user.uid}.service"], check=True, timeout=SECONDS)
+    assert (user.directory / "bus").exists()
     return user
 
 
