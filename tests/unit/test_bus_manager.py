@@ -65,8 +65,15 @@ def inside(unit: str) -> list[Turn]:
         ([LOST, *settled("inactive"), RESET, STARTED], "/job/1"),
         (
             [
-                LOST, ("ActiveState", manager.LOST), ("Job", manager.LOST), *settled("inactive"),
-                RESET, LOST, *settled("inactive"), RESET, STARTED,
+                LOST,
+                ("ActiveState", manager.LOST),
+                ("Job", manager.LOST),
+                *settled("inactive"),
+                RESET,
+                LOST,
+                *settled("inactive"),
+                RESET,
+                STARTED,
             ],
             "/job/1",
         ),
