@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd import log
-from pyoci_systemd.container import learned, scope
+from pyoci_systemd.container import learned, scope, store
 from pyoci_systemd.errors import BusError
 from pyoci_systemd.systemd import manager
 from tests.unit.test_bus import Peer, answer, error, played, soon
@@ -74,7 +74,7 @@ def test_nothing_is_learned_where_nothing_is_refused(tmp_path: pathlib.Path) -> 
 def test_it_is_refused_once(tmp_path: pathlib.Path) -> None:
     systemd = Systemd(OLD, "New", "Newer")
     assert start(systemd, tmp_path) == [ALL, *FEWER, "Version"]
-    assert (tmp_path / scope.LEARNED).read_text() == f"systemd {OLD}\nNew\nNewer\nend\n"
+    assert (tmp_path / store.LEARNED).read_text() == f"systemd {OLD}\nNew\nNewer\nend\n"
     assert start(systemd, tmp_path) == ["Version", FEWER[1]]
     # a container that does not ask for it is not slowed down by so much as a question
     assert start(systemd, tmp_path, [("PIDs", "au", [7])]) == ["StartTransientUnit PIDs"]
@@ -84,7 +84,7 @@ def test_an_upgrade_forgets(tmp_path: pathlib.Path) -> None:
     start(Systemd(OLD, "New", "Newer"), tmp_path)
     upgraded = Systemd(NEXT, "Newer")
     assert start(upgraded, tmp_path) == ["Version", ALL, "StartTransientUnit PIDs New Description", "Version"]
-    assert (tmp_path / scope.LEARNED).read_text() == f"systemd {NEXT}\nNewer\nend\n"
+    assert (tmp_path / store.LEARNED).read_text() == f"systemd {NEXT}\nNewer\nend\n"
 
 
 def test_more_is_learned(tmp_path: pathlib.Path) -> None:
@@ -156,19 +156,19 @@ BAD = [
 
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
 def test_a_torn_or_strange_file_has_taught_nothing(tmp_path: pathlib.Path, text: str) -> None:
-    (tmp_path / scope.LEARNED).write_bytes(text.encode())
+    (tmp_path / store.LEARNED).write_bytes(text.encode())
     assert learned.read(str(tmp_path)) == ("", frozenset())
     assert start(Systemd(OLD), tmp_path) == [ALL]
 
 
 def test_the_good_one(tmp_path: pathlib.Path) -> None:
     """Or the strange ones would prove nothing."""
-    (tmp_path / scope.LEARNED).write_text(GOOD)
+    (tmp_path / store.LEARNED).write_text(GOOD)
     assert learned.read(str(tmp_path)) == (OLD, frozenset({"New"}))
 
 
 def test_whose_file_it_is(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / scope.LEARNED
+    path = tmp_path / store.LEARNED
     path.write_text(GOOD)
     path.chmod(0o622)
     assert learned.read(str(tmp_path)) == ("", frozenset())
