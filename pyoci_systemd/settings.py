@@ -85,6 +85,7 @@ class Options:
     rootless: bool
     process: str
     command: list[str]
+    ps_options: list[str]
     cwd: str
     env: list[str]
     user: str
@@ -108,6 +109,7 @@ class Options:
     cpuset_cpus: str
     cpuset_mems: str
     pids_limit: str
+    property: list[str]
     blkio_weight: str
     cpu_rt_period: str
     cpu_rt_runtime: str

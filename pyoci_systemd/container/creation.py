@@ -18,10 +18,10 @@ from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, log
 from ..cgroup import tree
+from ..cgroup.events import out_of_memory
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
-from ..plan import device_filter
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
 from ..plan.facts import Request
@@ -30,7 +30,7 @@ from ..plan.ops import AwaitStart
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
-from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
+from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
 from .caller import absolute, listen_fds, nameable, owner
 from .explain import explain
 from .store import CONFIG, START, Container, Known, boot_id, remove_file, write_whole
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from .netdevices import Devices
     from .resctrl import Share
 
-SUBGROUP = "container"
 DEADLINE = 30.0  # seconds for systemd to make a scope
 
 
@@ -74,6 +73,8 @@ class Creation:
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self._filter = -1
+        """the program that decides on devices, where systemd does not do all of it"""
 
     @property
     def init(self) -> Init:
@@ -113,6 +114,7 @@ class Creation:
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
+            properties=options.property,
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
@@ -129,6 +131,10 @@ class Creation:
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
+        if self.made.device_rules:
+            from . import devices  # 6 ms of ctypes, where systemd does not do it for us
+
+            self._filter = devices.load(self.made.device_rules)
         admission.descriptors(self.request.preserve_fds)
         if self.config.get("linux", {}).get("netDevices"):
             from .netdevices import Devices  # few containers have any
@@ -153,7 +159,11 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
+            full = isinstance(error, Error) and out_of_memory(self.known.cgroup)
             self.undo(error)
+            if full:
+                text = "the kernel killed the container's init: out of memory"
+                raise Error(text, hint="linux.resources.memory.limit is too low") from None
             raise
         finally:
             if self._bus:
@@ -194,7 +204,7 @@ class Creation:
         """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
         if self.made.manager != "cgroupfs":
             return ""
-        return f"{tree.ROOT}/{self.made.cgroups_path.strip('/') or self.options.id}"
+        return f"{tree.ROOT}/{self.made.placement.path}"
 
     def _intent(self) -> Known:
         made = self.made
@@ -236,7 +246,8 @@ class Creation:
             self._scope = True
             try:
                 told = with_pid(self.made.properties, pid)
-                scope.start(self._bus, self.made.unit, told, monotonic() + DEADLINE, self.settings.root)
+                deadline, root = monotonic() + DEADLINE, self.settings.root
+                scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None
@@ -244,23 +255,18 @@ class Creation:
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
                 raise self._last_words() or Error("the container's init died")
-            known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
-            tree.enter(known.cgroup, pid)
-            tree.enable_controllers(unit_cgroup)
-            # where the container sees them, and where systemd never writes
-            tree.apply(known.cgroup, self.made.limits)
+            # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
+            self._restrict_devices(unit_cgroup)
+            known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
+            placement.in_scope(unit_cgroup, known.cgroup, self.made, pid)
         elif known.cgroup:
-            make_cgroup(known.cgroup)
-            tree.apply(known.cgroup, self.made.limits)
-            self._restrict_devices(known.cgroup)
-            tree.enter(known.cgroup, pid)
+            placement.in_cgroupfs(known.cgroup, self.made, pid, self._restrict_devices)
 
     def _restrict_devices(self, cgroup: str) -> None:
-        program = device_filter.program(self.config)
-        if program:
-            from ..cgroup import bpf  # 6 ms of ctypes, where systemd does not do it for us
+        if self._filter >= 0:
+            from . import devices
 
-            bpf.attach(cgroup, program)
+            devices.attach(cgroup, self._filter)
 
     def _last_words(self) -> Error | None:
         reply = self.init.last_words()
@@ -375,14 +381,6 @@ class Creation:
 def with_pid(properties: tuple[tuple[str, str, object], ...], pid: int) -> list[tuple[str, str, object]]:
     """Return the properties with the process filled in."""
     return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
-
-
-def make_cgroup(path: str) -> None:
-    """Make a cgroup and hand the controllers down to it. Raises Error."""
-    try:
-        tree.make_delegated(path)
-    except OSError as error:
-        raise because(f"cannot make the cgroup `{path}`", error) from None
 
 
 def now() -> str:

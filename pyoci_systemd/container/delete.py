@@ -106,7 +106,7 @@ def _clear(container: Container, known: Known) -> None:
     if known.unit:
         lingers = LINGER in known.annotations
         # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
-        if not known.cgroup or lingers or kernelfs.exists(known.cgroup.rpartition("/")[0]):
+        if not known.cgroup or lingers or kernelfs.exists(scope.directory(known.cgroup, known.unit)):
             scope.clear(known.unit, marker(container.absolute()), lingers)
     elif known.cgroup:
         tree.wait_empty(known.cgroup, deadline)

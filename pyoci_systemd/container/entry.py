@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import posix
+from errno import EBUSY
 
 from ..cgroup import tree
-from ..errors import Error
+from ..errors import Error, because
 from ..init.dialogue import GATE, PID, Init, Reply
 from ..init.wire import encode
 from ..plan.facts import Door
+from ..plan.ops import Clone
 from ..plan.words import CLONE, STATE_GATE
 from .explain import explain
 from .laststeps import await_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..plan.ops import Op
-    from .store import Container
+    from .store import Container, Known
 
 FILES = {"network": "net", "mount": "mnt"}
+SPARE = "pyoci-exec"
+TRIES = 20  # as many as other runtimes
 
 
 def door(pid: int, cgroup: str) -> Door:
@@ -46,6 +50,10 @@ def _has(name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+class Crowded(Error):
+    """The cgroup takes no process: it has others below, to which it hands controllers down."""
 
 
 class Entry:
@@ -83,21 +91,50 @@ class Entry:
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
-        return explain(reply, self._ops)
+        error = explain(reply, self._ops)
+        if reply.error == EBUSY and isinstance(self._ops[reply.index], Clone):
+            return Crowded(error.message)
+        return error
+
+
+def enter(known: Known, below: str, begin: Callable[[str], Entry]) -> Entry:
+    """Return an entry that has arrived: in the cgroup `below` the container's own, else where its first process is.
+
+    `begin` starts one that goes to a cgroup. That cgroup may be divided while it is on its way. Raises Error.
+    """
+    cgroup = cgroup_of(known.pid, known.cgroup, below)
+    for _ in range(TRIES):
+        entry = begin(cgroup)
+        try:
+            entry.arrive()
+            return entry
+        except Crowded:
+            entry.init.abandon()
+            if below:
+                hint = "name one of those below it"
+                raise Error(f"--cgroup: `{below}` hands controllers down and takes no process", hint=hint) from None
+            now = cgroup_of(known.pid, known.cgroup, "")
+            cgroup = now if now != cgroup else spare(known.cgroup)
+        except BaseException:
+            entry.init.abandon()
+            raise
+    raise Error(f"cannot enter the cgroup `{known.cgroup}`: its first process divides it faster than we follow")
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:
     """Return the cgroup for a process that joins `pid`: where that one is now, or `below` the container's own.
 
     The first process may have moved into one below (a systemd does): the container's own then has controllers
-    enabled and takes no process (cgroups(7), "no internal processes"). Raises Error.
+    enabled and takes no process (cgroups(7), "no internal processes"). It may not take others along to where the
+    container's limits do not reach. Raises Error.
     """
     if not own:
         if below:
             raise Error("--cgroup: the container has no cgroup of its own")
         return ""
     if not below:
-        return tree.of_process(pid)
+        now = tree.of_process(pid)
+        return now if f"{now}/".startswith(f"{own}/") else own
     if ".." in below.split("/"):
         raise Error(f"--cgroup: `{below}` leaves the container's cgroup")
     path = f"{own}/{below.strip('/')}".rstrip("/")
@@ -105,4 +142,17 @@ def cgroup_of(pid: int, own: str, below: str) -> str:
         posix.stat(f"{path}/cgroup.procs")
     except OSError:
         raise Error(f"--cgroup: the container has no cgroup `{below}`") from None
+    return path
+
+
+def spare(own: str) -> str:
+    """Return a cgroup below the container's own, of the same owner, for whoever finds no other. Raises Error."""
+    path = f"{own}/{SPARE}"
+    try:
+        tree.make(path)
+        owner = posix.stat(own)
+        if owner.st_uid or owner.st_gid:
+            tree.delegate(path, owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise because(f"cannot make the cgroup `{path}`", error) from None
     return path

@@ -12,7 +12,7 @@ from ..plan import entry as planning
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
 from .caller import absolute, document, listen_fds
-from .entry import Entry, cgroup_of, door
+from .entry import Entry, door, enter
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
 
@@ -53,27 +53,32 @@ class Execution:
         config = kept(jsonio.contents(f"{self.container.path}/{CONFIG}"), CONFIG)
         joining = asked(config, options)
         console.check(joining, options, options.detach)
-        target = process.open_pidfd(known.pid, known.start_time)
-        if target < 0:
-            raise self._not_running()
-        way = door(known.pid, cgroup_of(known.pid, known.cgroup, options.cgroup))
-        program, flags = filters.program(config, self.root)
-        facts = probe.facts({**config, "process": joining})
-        keyring = known.id if known.keyring else ""
-        ops, warnings = planning.plan(joining, config, facts, way, program, flags, keyring)
-        outside = planning.outside(joining, config)
-        for text in warnings:
-            log.warning(text)
-        if log.wants("debug"):
-            for op in [*ops, *outside]:
-                log.debug(op.describe())
-        entry = Entry(ops, target, options.preserve_fds + listen_fds())
-        posix.close(target)
+        entry = enter(known, options.cgroup, lambda cgroup: self._entry(joining, config, cgroup))
+        self.pid = entry.init.pid
         try:
-            return self._converse(entry, joining, outside)
+            return self._converse(entry, joining, planning.outside(joining, config))
         except BaseException:
             entry.init.abandon()
             raise
+
+    def _entry(self, joining: Process, config: Config, cgroup: str) -> Entry:
+        """Start the init that goes there. Raises Error."""
+        known = self.container.known
+        target = process.open_pidfd(known.pid, known.start_time)
+        if target < 0:
+            raise self._not_running()
+        program, flags = filters.program(config, self.root)
+        facts = probe.facts({**config, "process": joining})
+        keyring = known.id if known.keyring else ""
+        ops, warnings = planning.plan(joining, config, facts, door(known.pid, cgroup), program, flags, keyring)
+        for text in warnings:
+            log.warning(text)
+        if log.wants("debug"):
+            for op in [*ops, *planning.outside(joining, config)]:
+                log.debug(op.describe())
+        entry = Entry(ops, target, self.options.preserve_fds + listen_fds())
+        posix.close(target)
+        return entry
 
     def _check_status(self) -> None:
         """Refuse a container in which nothing can run. Raises Error."""
@@ -91,7 +96,6 @@ class Execution:
     def _converse(self, entry: Entry, joining: Process, outside: list[Op]) -> int:
         """Take the process to its program. Returns the terminal's other side, -1 when we keep none; raises Error."""
         options, master = self.options, -1
-        self.pid = entry.arrive()
         if self._frozen:
             entry.init.channel.settimeout(None)  # until somebody resumes it
         if joining.get("terminal"):

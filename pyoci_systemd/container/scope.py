@@ -13,7 +13,7 @@ from .store import LEARNED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -30,18 +30,21 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
 
 
-def start(bus: Bus, unit: str, properties: list[Property], deadline: float, root: str) -> None:
+def start(
+    bus: Bus, unit: str, properties: list[Property], deadline: float, root: str, asked: Sequence[str] = ()
+) -> None:
     """Start the scope and wait until it stands. A property that this systemd does not know is left out.
 
     What systemd has refused before is known below the state root. Raises BusError: also when a unit of that name
-    lives, which is not touched.
+    lives, which is not touched; Error for an unknown property if it is one of those that somebody `asked` for by name.
     """
     if kernelfs.exists(f"{root}/{LEARNED}"):
         from . import learned  # where systemd is older than what is asked of it
 
-        properties = learned.known(bus, root, properties, deadline)
+        known = learned.known(bus, root, properties, deadline)
+        properties = [entry for entry in properties if entry in known or entry[0] in asked]
     job, refused = _insist(
-        unit, properties, lambda told: manager.start_transient_unit(bus, unit, told, deadline=deadline)
+        unit, properties, asked, lambda told: manager.start_transient_unit(bus, unit, told, deadline=deadline)
     )
     manager.wait_job(bus, job, deadline=deadline)
     if refused:
@@ -50,24 +53,30 @@ def start(bus: Bus, unit: str, properties: list[Property], deadline: float, root
         learned.keep(bus, root, refused, deadline)
 
 
-def change(bus: Bus, unit: str, properties: list[Property], deadline: float) -> list[Property]:
+def change(
+    bus: Bus, unit: str, properties: list[Property], deadline: float, asked: Sequence[str] = ()
+) -> list[Property]:
     """Change properties of the scope, but for those that this systemd does not let us change. Returns the others.
 
-    Raises BusError. Nothing is learned: some are for the start alone, as OOMPolicy.
+    Raises BusError, and Error for one that was `asked` for by name. Nothing is learned: some are for the start alone,
+    as OOMPolicy.
     """
 
     def ask(told: list[Property]) -> None:
         if told:
             manager.set_unit_properties(bus, unit, told, deadline=deadline)
 
-    _, refused = _insist(unit, properties, ask)
+    _, refused = _insist(unit, properties, asked, ask)
     return [entry for entry in properties if entry[0] not in refused]
 
 
-def _insist(unit: str, properties: list[Property], ask: Callable[[list[Property]], T]) -> tuple[T, list[str]]:
+def _insist(
+    unit: str, properties: list[Property], asked: Sequence[str], ask: Callable[[list[Property]], T]
+) -> tuple[T, list[str]]:
     """Ask without what systemd refuses, until it refuses nothing. Return the answer, and what it has refused.
 
-    It names one at a time. Raises BusError, also when it refuses what no scope of ours can do without.
+    It names one at a time. Raises BusError, also when it refuses what no scope of ours can do without, and Error when
+    it is what somebody `asked` for.
     """
     refused: list[str] = []
     while True:
@@ -75,12 +84,21 @@ def _insist(unit: str, properties: list[Property], ask: Callable[[list[Property]
             return ask([entry for entry in properties if entry[0] not in refused]), refused
         except manager.Unsupported as error:
             name = error.property
+            if name in asked:
+                from ..plan.scopetable import too_old
+
+                raise Error(f"`{unit}`: {too_old(name)}") from None
             if name in manager.NEEDED or name in refused or not any(entry[0] == name for entry in properties):
                 raise
             if len(refused) == manager.MOST_UNKNOWN:
                 raise Error(f"systemd refuses too many properties of `{unit}`") from None
             log.debug(f"this systemd does not know the property `{name}`")
             refused.append(name)
+
+
+def directory(cgroup: str, unit: str) -> str:
+    """Return the cgroup of the scope in which the container has its cgroup."""
+    return f"{cgroup}/".partition(f"/{unit}/")[0] + f"/{unit}"
 
 
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
@@ -106,7 +124,9 @@ def clear(unit: str, mark: str, lingers: bool = False, patience: float = CLEAR_D
                 # systemd stops nothing that it has frozen
                 thaw(bus, unit, deadline)
                 manager.stop_unit(bus, unit, deadline=deadline)
-        except BusError:
+        except BusError as error:
+            if error.name == manager.NO_SUCH_UNIT:
+                return  # its last process has ended meanwhile, and with that the scope
             lingers = True
             raise
         finally:

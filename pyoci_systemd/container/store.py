@@ -60,12 +60,15 @@ class Known(Record):
     """the kinds of hooks that config.json has"""
 
 
+_boot: list[str] = []
 BLANK = Known("", "", "", "", "", "")
 
 
 def boot_id() -> str:
     """Return the id of this boot: a pid of another boot means nothing."""
-    return kernelfs.read("/proc/sys/kernel/random/boot_id").strip()
+    if not _boot:  # `list` asks a thousand times
+        _boot.append(kernelfs.read("/proc/sys/kernel/random/boot_id").strip())
+    return _boot[0]
 
 
 class Container:

@@ -14,6 +14,7 @@ from ..cgroup import tree
 from ..errors import Error, because, printable
 from ..plan import agreement, device_filter
 from ..plan.agreement import PROGRAM, Agreement, Row
+from ..plan.limits import devices as device_rules
 from ..plan.limits import normal
 from ..plan.marker import marker
 from ..spec.kept import kept
@@ -68,6 +69,9 @@ class Check:
         )
         self.unit: agreement.Unit | None = None
         self.scope = self.known.cgroup.rpartition("/")[0] if self.known.unit else ""
+        self.rules = device_rules.unsaid(limits, self.known.manager)
+        """those that a program of ours enforces, on the cgroup `guarded`"""
+        self.guarded = self.scope or self.known.cgroup
 
     def rows(self) -> list[Row]:
         """Read everything, and compare. Raises Error."""
@@ -104,21 +108,22 @@ class Check:
 
     def _program(self) -> list[Row]:
         """Return the row that says whether devices are restricted in truth, where they are to be. Raises Error."""
-        if not self.config.get("linux", {}).get("resources", {}).get("devices"):
+        strict = any(entry[0] == "DevicePolicy" and entry[2] != "auto" for entry in self.agreement.told)
+        if not self.rules and not (self.unit and strict):
             return []
-        from ..cgroup import programs  # 6 ms of ctypes
+        from ..cgroup import bpf  # 6 ms of ctypes
 
         row = Row(PROGRAM, ATTACHED, None, None, None)
-        if self.unit:
-            strict = any(entry[0] == "DevicePolicy" and entry[2] != "auto" for entry in self.agreement.told)
-            row.scope = ATTACHED if programs.attached(self.scope) else MISSING
-            if not strict:
-                return []
-        else:
-            ours = programs.tags(device_filter.program(self.config))
-            row.container = ATTACHED if ours & {*programs.attached(self.known.cgroup)} else MISSING
-        row.note = "nothing restricts devices" if row.differs else ""
+        seen = bpf.seen(self.guarded)
+        by_us = not self.rules or any(ours and tag in bpf.tags(self._filter()) for ours, tag in seen)
+        by_systemd = not (self.unit and strict) or any(not ours for ours, _ in seen)
+        state = ATTACHED if by_us and by_systemd else MISSING
+        row.scope, row.container = (state, None) if self.unit else (None, state)
+        row.note = "nothing enforces a rule about devices" if row.differs else ""
         return [row]
+
+    def _filter(self) -> bytes:
+        return device_filter.program(self.rules)
 
     # -- the repair
 
@@ -137,10 +142,10 @@ class Check:
     def _write(self, cgroup: str, rows: dict[str, Row]) -> list[str]:
         """Write the files of a cgroup that still differ."""
         done = []
-        if rows.pop(PROGRAM, None) and cgroup == self.known.cgroup:
-            from ..cgroup import bpf
+        if rows.pop(PROGRAM, None) and cgroup == self.guarded and self.rules:
+            from . import devices
 
-            bpf.attach(cgroup, device_filter.program(self.config))
+            devices.attach(cgroup, devices.load(self.rules))
             done.append(f"attached a device program to `{cgroup}`")
         for name, value in self.agreement.written(list(rows)):
             try:

@@ -1,4 +1,5 @@
-"""linux.resources.devices as a BPF program of the type cgroup device, for cgroups that systemd does not keep.
+"""Device rules as a BPF program of the type cgroup device: for cgroups that systemd does not keep, and for what
+DeviceAllow= cannot say (limits/devices.py).
 
 The kernel runs it at every mknod and open of a device, with the access asked for, the type and the numbers of the
 device (linux/bpf.h, struct bpf_cgroup_dev_ctx); it answers 1 to allow.
@@ -8,13 +9,9 @@ from __future__ import annotations
 
 from _struct import pack
 
-from .limits.devices import ALWAYS, about_all, sweeping
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..spec.types import Config
-
-    Rule = tuple[bool, str, int, int, str]  # allow, type, major, minor (-1: any), access
+    from .limits.devices import Rule
 
 LOAD_WORD, AND, SHIFT_RIGHT, MOVE, MOVE_REGISTER = 0x61, 0x54, 0x74, 0xB7, 0xBF
 JUMP, JUMP_UNEQUAL, JUMP_IF_SET, EXIT = 0x05, 0x55, 0x45, 0x95
@@ -30,31 +27,6 @@ def _instruction(code: int, register: int, value: int = 0, offset: int = 0, sour
 
 def _answer(allow: bool) -> bytes:
     return _instruction(MOVE, RESULT, int(allow)) + _instruction(EXIT, 0)
-
-
-def _always() -> list[Rule]:
-    """Return what every container may use as rules."""
-    rules: list[Rule] = []
-    for device, access in ALWAYS:
-        if device.startswith("/dev/"):
-            major, minor = device.rpartition("/")[2].split(":")
-            rules.append((True, "c", int(major), int(minor), access))
-        else:
-            family, _, number = device.partition("-")
-            rules.append((True, family[0], -1 if number == "*" else int(number), -1, access))
-    return rules
-
-
-def rules(config: Config) -> list[Rule]:
-    """Return the rules in the order of the config, what is always allowed before them; empty when it has none."""
-    asked = config.get("linux", {}).get("resources", {}).get("devices", [])
-    result = _always() if asked else []
-    for rule in asked:
-        kind = rule.get("type") or "a"
-        entry: Rule = (rule["allow"], kind, rule.get("major", -1), rule.get("minor", -1), rule.get("access") or "rwm")
-        # a rule for all devices is what the list begins with; the defaults of a container stand all the same
-        result = [*([] if sweeping(rule) else result), entry, *(_always() if about_all(rule) else ())]
-    return result
 
 
 def _block(rule: Rule) -> bytes:
@@ -75,15 +47,12 @@ def _block(rule: Rule) -> bytes:
     return code + decision
 
 
-def program(config: Config) -> bytes:
-    """Return the program, b"" when the config has no rules.
+def program(rules: list[Rule]) -> bytes:
+    """Return the program.
 
     The last rule that concerns an access decides on it, so they are asked from the last to the first. Each bit of the
     access is decided on its own: reading allowed by one rule and writing by another allow both together.
     """
-    ordered = rules(config)
-    if not ordered:
-        return b""
     head = (
         _instruction(LOAD_WORD, TYPE, source=CONTEXT)
         + _instruction(MOVE_REGISTER, ASKED, source=TYPE)
@@ -92,4 +61,4 @@ def program(config: Config) -> bytes:
         + _instruction(LOAD_WORD, MAJOR, offset=4, source=CONTEXT)
         + _instruction(LOAD_WORD, MINOR, offset=8, source=CONTEXT)
     )
-    return head + b"".join(_block(rule) for rule in reversed(ordered)) + _answer(False)
+    return head + b"".join(_block(rule) for rule in reversed(rules)) + _answer(False)

@@ -21,6 +21,11 @@ class Facts(Record):
     links: dict[str, str] | None = None
     """sources of mounts with `copy-symlink` that are links, and where each leads"""
 
+    @property
+    def restricts_devices(self) -> bool:
+        """Can a device program be attached to a cgroup, by systemd or by us: root of the first user namespace can."""
+        return self.uid == 0 and not self.in_user_namespace
+
 
 class Request(Record):
     """What the caller asked for besides config.json."""
@@ -38,6 +43,8 @@ class Request(Record):
     new_keyring: bool = True
     seccomp_receiver: str = ""
     """the socket for the listener of a seccomp filter, where the config names none"""
+    properties: list[str] = []
+    """what `--property` says of the scope, NAME=VALUE"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
 

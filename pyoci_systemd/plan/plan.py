@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import handlers, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
+from . import (
+    handlers,
+    idmaps,
+    managers,
+    namespaces,
+    ops,
+    overrides,
+    placement,
+    process,
+    properties,
+    resources,
+    rootfs,
+    seccomp,
+)
 from .facts import Facts, Request
 from .handles import Handles, Mapping
+from .limits import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..cgroupfile import File
     from ..spec.types import Config
+    from .limits.devices import Rule
+    from .placement import Placement
 
     Property = tuple[str, str, object]
 
@@ -22,22 +38,28 @@ class Plan(Record):
     unit: str
     """the scope, "" without systemd"""
     properties: tuple[Property, ...]
+    asked: list[str]
+    """those of them that annotations or options name: what systemd does not know of these is an error"""
     manager: str
     limits: list[File]
     """what is written into the container's own cgroup"""
-    cgroups_path: str
-    """linux.cgroupsPath for the cgroupfs manager"""
+    placement: Placement
+    """the cgroups in which it lives"""
     rootfs: str
     outside: list[ops.Op]
     """what is done to the init from the runtime's own user namespace when it waits for the last time"""
     ops: list[ops.Op]
     uid_map: str
     gid_map: str
+    user_namespace: bool
+    """has the container one, new or joined"""
     warnings: list[str]
     mappings: list[Mapping]
     """user namespaces for mounts; they are sent with the ops, after the start socket"""
     devices: list[tuple[str, int, int, int]]
     """path, type, major and minor of the host's devices that are bound"""
+    device_rules: list[Rule]
+    """for a program that the runtime attaches to the unit's cgroup, or to its own"""
 
 
 def make(config: Config, facts: Facts, request: Request, program: bytes = b"", flags: int = 0) -> Plan:
@@ -48,16 +70,22 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
     manager = managers.manager(config, request.manager)
-    limits = config.get("linux", {}).get("resources", {})
+    asked = config.get("linux", {}).get("resources", {})
+    kept = manager != "disabled" and facts.restricts_devices
+    limits = devices.enforced(asked, kept)
     steps, warnings = process.plan(config, facts, request, program, flags)
     # judged whoever keeps the cgroup
     files, told = resources.files(limits), resources.properties(limits)
     if manager == "disabled" and files:
         raise SpecError("config.json: linux.resources: cannot set limits without cgroups")
-    if manager == "disabled" and told:
-        # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
-        warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
+    if not kept and devices.restricts(asked):
+        # the default list of a client's is no reason to fail; the caller is told what that means
+        warnings.append(devices.NO_CGROUP if manager == "disabled" else devices.UNPRIVILEGED)
+    warnings += placement.warnings(config, manager)
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
+    if request.properties and not unit:
+        raise SpecError(f"--property: there is no scope under the manager `{manager}`")
+    named = overrides.plan(config, request.properties) if unit else []
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
     handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
@@ -65,16 +93,19 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     joining = namespaces.plan(config, handles)
     return Plan(
         unit=unit,
-        properties=properties.plan(config, request) if unit else (),
+        properties=properties.plan(config, request, named, told) if unit else (),
+        asked=[name for name, _, _ in named],
         manager=manager,
         limits=files,
-        cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
+        placement=placement.plan(config, manager, request.id),
         rootfs=rootfs.root_path(config, request.bundle),
         ops=[*handles.sources, *joining, *building, *steps],
         outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,
+        user_namespace=process.in_user_namespace(config),
         warnings=warnings,
         mappings=handles.mappings,
         devices=handles.devices,
+        device_rules=devices.unsaid(limits, manager),
     )

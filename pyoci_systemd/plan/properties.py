@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from . import overrides, resources, rootfs
 from .facts import Request
 from .marker import PLAIN, marker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..spec.types import Config
 
     Property = tuple[str, str, object]
@@ -36,6 +37,9 @@ def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
         if not colon or not rest.strip(":"):
             raise SpecError(f"config.json: linux.cgroupsPath: `{path}` is not of the form `slice:prefix:name`")
         name = f"{prefix}-{last}" if second and prefix else last or prefix
+        if name.endswith(".slice"):
+            reason = "a slice, and these hold no processes: a container's unit is a scope"
+            raise SpecError(f"config.json: linux.cgroupsPath: `{name}` is the name of {reason}")
         if parent and not is_slice(parent):
             raise SpecError(f"config.json: linux.cgroupsPath: `{parent}` is not the name of a slice")
     unit = escape(name) + ".scope"
@@ -69,8 +73,10 @@ def description(config: Config, request: Request) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[Property, ...]:
-    """Return the scope's properties, in order.
+def plan(
+    config: Config, request: Request, named: Sequence[Property], limits: Sequence[Property]
+) -> tuple[Property, ...]:
+    """Return the scope's properties, in order: `named` by the caller (overrides.py), `limits` of linux.resources.
 
     Identity comes last but for the limits: an annotation may change the description, never the processes or the place.
     """
@@ -78,25 +84,19 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
     _, parent = unit_and_slice(config, request.id)
     own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
     own.append(("CollectMode", "s", "inactive-or-failed"))
-    asked = overrides.plan(config)
-    named = {name for name, _, _ in asked}
+    replaced = {name for name, _, _ in named}
     return (
-        *(entry for entry in own if entry[0] not in named),
-        *asked,
+        *(entry for entry in own if entry[0] not in replaced),
+        *named,
         ("Documentation", "as", ["man:pyoci(1)", marker(request.state_dir)]),
         # systemd writes it into the unit's file as it is: a newline in it would begin another setting
         *([("SourcePath", "s", path)] if path.isprintable() else []),
         *([("Slice", "s", parent)] if parent else []),
         ("Delegate", "b", True),
-        ("PIDs", "au", list(pids)),
+        ("PIDs", "au", []),
         ("CPUAccounting", "b", True),
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
         ("TasksAccounting", "b", True),
-        *resources.properties(config.get("linux", {}).get("resources", {})),
+        *limits,
     )
-
-
-def root_of(config: Config, request: Request) -> str:
-    """Return the absolute path of the root filesystem."""
-    return rootfs.root_path(config, request.bundle)

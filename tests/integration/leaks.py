@@ -15,9 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from pyoci_systemd.cgroup import bpf
+from pyoci_systemd.errors import Error
+from tests.integration.needs import SLOWER
+
 Snapshot = dict[str, Counter[str]]
 
-SECONDS_TO_TIDY_UP = 2.0
+SECONDS_TO_TIDY_UP = 2.0 * SLOWER
 KERNEL_THREAD = 0x200000  # PF_KTHREAD
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TRANSIENT = pathlib.Path("/run/systemd/transient")
@@ -42,6 +46,8 @@ def snapshot() -> Snapshot:
         "state": Counter(path for path in entries(*STATE_ROOTS) if not path.startswith(CACHES)),
         "shm": Counter(entries("/dev/shm", "/dev/mqueue")),
         "pty": Counter(entries("/dev/pts")),
+        "pin": Counter(entries("/sys/fs/bpf")),
+        "program": Counter(programs()),
         "netns": Counter(entries("/run/netns")),
         "tmp": Counter(path for path in entries("/tmp", deep=False) if not path.startswith("/tmp/pytest-of-")),
         "fd": Counter(open_files()),
@@ -70,7 +76,7 @@ def compare(before: Snapshot, after: Snapshot) -> list[str]:
 def units() -> Iterator[str]:
     """Yield the scopes, slices and transient services with their state, and every failed unit."""
     listing = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"]
-    for line in subprocess.run(listing, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines():
+    for line in subprocess.run(listing, capture_output=True, text=True, check=True, timeout=10 * SLOWER).stdout.splitlines():
         name, _, active, _ = line.split(None, 4)[:4]
         ours = name.endswith((".scope", ".slice")) or (TRANSIENT / name).exists()
         standing = name in STANDING_SLICES or name.startswith(FOREIGN_UNITS) or name.startswith("system-")
@@ -86,6 +92,15 @@ def cgroups() -> Iterator[str]:
             below.clear()
         elif path.lstrip("/") not in STANDING_SLICES:
             yield path
+
+
+def programs() -> Iterator[str]:
+    """Yield the cgroups that have a device program of ours: one that a container was in may stay when it goes."""
+    for cgroup in cgroups():
+        with contextlib.suppress(Error):  # it is gone
+            for program in bpf.attached(f"{CGROUPS}{cgroup}"):
+                os.close(program)
+                yield cgroup
 
 
 def of_the_machine(cgroup: str) -> bool:

@@ -154,6 +154,25 @@ def test_must_LX1(container: Container, name: str) -> None:
     assert container.says(f"readlink /dev/{name}") == LINKS[name]
 
 
+RULES = {"+": {"allow": True}, "-": {"allow": False}}
+
+
+@crun_does_not("refuses a deny")
+@pytest.mark.parametrize(("order", "opened"), [("", "yes"), ("-", "no"), ("-+", "yes"), ("+-", "no"), ("-+-", "no")])
+def test_must_CG4(container: Container, order: str, opened: str) -> None:
+    """The last rule for a device decides."""
+    about = {"type": "c", "major": 1, "minor": 7, "access": "rw"}
+    rules = [{"allow": True, "access": "rwm"}, *(RULES[sign] | about for sign in order)]
+    container.config["linux"]["resources"] = {"devices": rules}
+    assert container.says("true </dev/full && echo yes || echo no") == opened
+
+
+@crun_does_not("takes it for a deny")
+def test_must_CG4_allow(container: Container) -> None:
+    container.config["linux"]["resources"] = {"devices": [{"access": "rwm"}]}
+    container.refused("linux.resources.devices.0")
+
+
 PATHS = "test -d /etc/dir && ls -A /etc/dir; cat /etc/file; cat /root/file"
 
 

@@ -76,7 +76,10 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
      {"pid_file": "P", "process": "J", "detach": True, "preserve_fds": 1, "console_socket": "S", "id": "ID"}),
     ("pause ID", {}, "pause", {"id": "ID"}),
     ("resume ID", {}, "resume", {"id": "ID"}),
-    ("ps --format json ID", {}, "ps", {"format": "json", "id": "ID"}),
+    ("ps --format json ID", {}, "ps", {"format": "json", "id": "ID", "ps_options": []}),
+    ("ps ID", {}, "ps", {"format": "table", "id": "ID", "ps_options": []}),
+    ("ps ID -f json", {}, "ps", {"format": "table", "id": "ID", "ps_options": ["-f", "json"]}),
+    ("ps ID -eo pid,args --no-headers", {}, "ps", {"id": "ID", "ps_options": ["-eo", "pid,args", "--no-headers"]}),
     ("mounts add ID FILE", {}, "mounts", {"action": "add", "id": "ID", "file": "FILE"}),
     ("mounts remove ID -", {}, "mounts", {"action": "remove", "id": "ID", "file": "-"}),
     ("list", {}, "list", {}),
@@ -182,7 +185,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False,
+    "no_new_keyring": False, "no_subreaper": False, "property": [],
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
@@ -218,7 +221,7 @@ PLAIN: dict[str, dict[str, object]] = {
     "delete": {"force": False, "regex": False},
     "list": {"format": "table", "quiet": False},
     "spec": {"bundle": "", "file": "", "rootless": False},
-    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False},
+    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False, "property": []},
     "features": {},
 }
 

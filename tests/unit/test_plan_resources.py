@@ -1,4 +1,4 @@
-"""linux.resources as unit properties: the numbers by hand, the order of the device properties, what is refused."""
+"""linux.resources as unit properties: the numbers by hand, their order, what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import device_filter, plan, resources
+from pyoci_systemd.plan import plan, resources
 from pyoci_systemd.plan.limits import cpu, cpuset
 from tests.unit.plans import facts, limited, request
 
@@ -153,111 +153,6 @@ def test_tasks(limit: int, expected: list[Any]) -> None:
     assert planned(pids={"limit": limit}) == expected
 
 
-# -- devices
-
-DENY_ALL = {"allow": False, "access": "rwm"}
-ALLOW_ALL = {"allow": True, "access": "rwm"}
-# F192, DEV3: without these a container's own default devices would not work
-ALWAYS = [
-    ("char-*", "m"), ("block-*", "m"),
-    ("/dev/char/1:3", "rwm"), ("/dev/char/1:5", "rwm"), ("/dev/char/1:7", "rwm"), ("/dev/char/1:8", "rwm"),
-    ("/dev/char/1:9", "rwm"), ("/dev/char/5:0", "rwm"), ("/dev/char/5:2", "rwm"), ("char-136", "rwm"),
-]  # fmt: skip
-
-
-def rule(allow: bool, kind: str = "c", major: int | None = None, minor: int | None = None, access: str = "rwm") -> Any:
-    numbers = {name: n for name, n in (("major", major), ("minor", minor)) if n is not None}
-    return {"allow": allow, "type": kind, "access": access, **numbers}
-
-
-def listed(*rules: Any) -> list[tuple[str, str]]:
-    """Return what a device list grants besides what is always granted."""
-    (_, _, empty), (_, _, policy), (_, _, granted) = planned(devices=list(rules))
-    assert (empty, policy) == ([], "strict")
-    assert granted[: len(ALWAYS)] == ALWAYS
-    return list(granted[len(ALWAYS) :])
-
-
-def test_no_rules_no_policy() -> None:
-    assert planned(devices=[]) == []
-    assert planned() == []
-
-
-def test_device_order() -> None:
-    """The list is emptied, the policy set, the list filled: any other order asks for a daemon-reload."""
-    made = planned(devices=[DENY_ALL, rule(True, "c", 10, 229, "rw")])
-    assert made == [
-        ("DeviceAllow", "a(ss)", []),
-        ("DevicePolicy", "s", "strict"),
-        ("DeviceAllow", "a(ss)", [*ALWAYS, ("/dev/char/10:229", "rw")]),
-    ]
-
-
-@pytest.mark.parametrize(("asked", "expected"), [
-    (rule(True, "c", 10, 229), ("/dev/char/10:229", "rwm")),
-    (rule(True, "b", 8, 0, "r"), ("/dev/block/8:0", "r")),
-    (rule(True, "c", 10, -1, "rw"), ("char-10", "rw")),
-    (rule(True, "c", 10), ("char-10", "rwm")),
-    (rule(True, "b", -1, -1, "m"), ("block-*", "m")),
-    (rule(True, "b"), ("block-*", "rwm")),
-    (rule(True, "c", 0, 0), ("/dev/char/0:0", "rwm")),
-    ({"allow": True, "type": "c", "major": 1, "minor": 3}, ("/dev/char/1:3", "rwm")),
-    ({"allow": True, "type": "c", "access": ""}, ("char-*", "rwm")),
-])  # fmt: skip
-def test_device_by_systemd_s_names(asked: Any, expected: tuple[str, str]) -> None:
-    assert listed(DENY_ALL, asked) == [expected]
-
-
-@pytest.mark.parametrize("everything", [ALLOW_ALL, {"allow": True}, {"allow": True, "type": "a", "access": "rwm"}])
-def test_all_devices(everything: Any) -> None:
-    assert planned(devices=[everything]) == [("DeviceAllow", "a(ss)", []), ("DevicePolicy", "s", "auto")]
-    assert planned(devices=[DENY_ALL, rule(True, "c", 1, 1), everything]) == planned(devices=[everything])
-
-
-def test_the_last_rule_for_all_devices_forgets_those_before() -> None:
-    assert listed(rule(True, "c", 9, 9), DENY_ALL, rule(True, "c", 10, 10)) == [("/dev/char/10:10", "rwm")]
-    assert listed(ALLOW_ALL, DENY_ALL) == []
-
-
-@pytest.mark.parametrize("kind", ["type", ""])
-def test_deny_of_what_was_never_allowed_changes_nothing(kind: str) -> None:
-    assert listed(DENY_ALL, rule(False, "c", 10, 229)) == []
-
-
-@pytest.mark.parametrize("rules", [
-    [ALLOW_ALL, rule(False, "c", 10, 229)],
-    [rule(True, "c", 10, 229), rule(False, "c", 10, 229)],
-    [rule(True, "c"), rule(False, "c", 10, 229)],
-    # a part of what was allowed, or more than it: nothing of that can be said in an allow-list either
-    [rule(True, "c", 10), rule(False, "c", 10, 229)],
-    [rule(True, "c", 10, 229), rule(False, "c", 10)],
-    [rule(True, "c", 10, 229), rule(False, "c")],
-    [rule(True, "c", 10), rule(False, "c")],
-    [rule(True, "b", 8, 1), rule(False, "b", 8, -1)],
-])  # fmt: skip
-def test_deny_after_allow_is_refused_never_dropped(rules: list[Any]) -> None:
-    message = refusal(devices=[DENY_ALL, *rules])
-    assert (
-        message
-        == "config.json: linux.resources.devices[2]: a deny after an allow of the same device is not supported yet"
-    )
-
-
-@pytest.mark.parametrize("rules", [
-    [rule(True, "c", 10, 229), rule(False, "b", 10, 229)],
-    [rule(True, "c", 10, 229), rule(False, "c", 10, 230)],
-    [rule(True, "c", 10, 229), rule(False, "c", 11)],
-    [rule(True, "b"), rule(False, "c", 10, 229)],
-])  # fmt: skip
-def test_deny_of_another_device_is_fine(rules: list[Any]) -> None:
-    assert len(listed(DENY_ALL, *rules)) == 1
-
-
-def test_minor_without_major() -> None:
-    message = refusal(devices=[DENY_ALL, {"allow": True, "type": "c", "minor": 5}])
-    assert message == "config.json: linux.resources.devices[1]: a minor number needs a major number"
-
-
 # -- what only cgroup v1 has
 
 V1 = [
@@ -298,19 +193,11 @@ def test_limits_need_a_cgroup(asked: dict[str, Any]) -> None:
     ({"memory": {"swap": 100}}, "memory.limit"),
     ({"memory": {"limit": 101, "swap": 100}}, "memory.limit"),
     ({"cpu": {"cpus": "3-1"}}, "not a list"),
-    ({"devices": [{"allow": True, "type": "c", "minor": 5}]}, "a minor number needs a major number"),
 ])  # fmt: skip
 @pytest.mark.parametrize("manager", ["systemd", "cgroupfs"])
 def test_nonsense_is_refused_whoever_keeps_the_cgroup(asked: dict[str, Any], words: str, manager: str) -> None:
     with pytest.raises(SpecError, match=words):
         plan.make(limited(**asked), facts(), request(manager=manager))
-
-
-def test_device_rules_that_nobody_enforces_are_not_passed_over() -> None:
-    """Without cgroups the rules do nothing: that is said. In a cgroup of our own they are a program."""
-    made = plan.make(limited(devices=[DENY_ALL]), facts(), request(manager="disabled"))
-    assert any("linux.resources.devices" in warning for warning in made.warnings)
-    assert device_filter.program(limited(devices=[DENY_ALL]))
 
 
 @pytest.mark.parametrize("empty", [
@@ -335,7 +222,7 @@ def test_swappiness_of_zero_is_a_wish() -> None:
 def test_order_of_all() -> None:
     made = planned(
         pids={"limit": 5},
-        devices=[DENY_ALL],
+        devices=[{"allow": False, "access": "rwm"}],
         cpu={"mems": "0", "cpus": "0", "period": 1000, "quota": 1000, "shares": 2},
         memory={"swap": 2, "reservation": 1, "limit": 1},
     )
