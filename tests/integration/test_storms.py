@@ -162,10 +162,13 @@ STAND = {
 
 
 def lost(pid: int) -> dict[str, tuple[str, ...]]:
-    """Return the limits that stand neither in the cgroup of a process nor in its scope, with what stands there."""
+    """Return the limits that a process has not in its cgroup and in its scope, with what stands in the two.
+
+    What stands in the first alone is unknown to systemd: it is not what `systemctl show` says, nor what holds for all.
+    """
     places = (cgroup_of(pid), scope_of(pid))
     found = {name: tuple((place / name).read_text().strip() for place in places) for name in STAND}
-    return {name: values for name, values in found.items() if STAND[name] not in values}
+    return {name: values for name, values in found.items() if {*values} != {STAND[name]}}
 
 
 @needs("memory controller", "cpu controller", "cpuset controller", "pids controller", "io controller")
