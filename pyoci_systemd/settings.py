@@ -75,6 +75,7 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    sockets: list[str]
     all: bool
     regex: bool
     force: bool
@@ -97,6 +98,12 @@ class Options:
     process_label: str
     no_new_privs: bool
     ignore_paused: bool
+    ids: list[str]
+    interval: str
+    stats: bool
+    state: bool
+    stream: bool
+    no_stream: bool
     resources: str
     memory: str
     memory_swap: str

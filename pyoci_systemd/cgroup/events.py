@@ -15,15 +15,6 @@ def event(path: str, key: str) -> bool:
         raise
 
 
-def out_of_memory(path: str) -> bool:
-    """Has the kernel killed a process of a cgroup because its memory was full; false where nobody counts that."""
-    try:
-        lines = read(f"{path}/memory.events").split("\n")
-    except OSError:
-        return False
-    return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
-
-
 def gone(error: OSError) -> bool:
     """Does this error say that there is no such cgroup any more."""
     from errno import ENODEV, ENOENT, ESRCH  # 40 µs that `kill` and `state` can do without

@@ -11,14 +11,13 @@ from ..errors import Error, NotFound
 from ..plan.marker import marker
 from . import identity, process, scope
 from .matching import matching
-from .store import CONFIG, Container, Known, boot_id
+from .store import CONFIG, LINGER, Container, Known, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
     from ..spec.types import Config
 
-LINGER = "org.systemd.property.CollectMode"
 DEADLINE = 10.0  # seconds for a killed process to go
 
 

@@ -21,6 +21,7 @@ def main(settings: Settings, options: Options) -> int:
     if not options.id:
         options.id = "container"
     options.console_socket = options.pid_file = ""
+    options.sockets = []
     creation = Creation(settings, options, wait_for_start=True)
     creation.load_and_plan()
     made = creation.made

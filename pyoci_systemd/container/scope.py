@@ -30,6 +30,11 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
 
 
+def with_pid(properties: Sequence[Property], pid: int) -> list[Property]:
+    """Return the properties with the process filled in."""
+    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
+
+
 def start(
     bus: Bus, unit: str, properties: list[Property], deadline: float, root: str, asked: Sequence[str] = ()
 ) -> None:

@@ -6,6 +6,7 @@ from ..errors import SpecError
 from ..record import Record
 from . import (
     handlers,
+    handover,
     idmaps,
     managers,
     namespaces,
@@ -69,6 +70,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     """
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
+    config = handover.extended(config, request.handover)
     manager = managers.manager(config, request.manager)
     asked = config.get("linux", {}).get("resources", {})
     kept = manager != "disabled" and facts.restricts_devices

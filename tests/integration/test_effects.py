@@ -244,11 +244,3 @@ def test_set_property(container: Container) -> None:
     script = "(for n in 1 2 3 4 5 6 7 8 9; do sleep 1 & done) 2>&1; true"
     assert "can't fork" in container.run("exec", container.name, "sh", "-c", script).stdout
     container.delete()
-
-
-@needs("memory controller")
-def test_no_memory_to_start_with(container: Container) -> None:
-    """A limit in which not even the first process lives is named, whoever finds out."""
-    limited(container, memory={"limit": 4096})
-    said = container.refused()
-    assert said == "pyoci: the kernel killed the container's init: out of memory\n"

@@ -379,13 +379,6 @@ def test_events(populated: pathlib.Path) -> None:
         events.event(path, "populated")
 
 
-@pytest.mark.parametrize(("text", "full"), [("low 0\noom 1\noom_kill 1\n", True), ("oom 1\noom_kill 0\noom_group_kill 0\n", False)])
-def test_out_of_memory(text: str, full: bool, tmp_path: pathlib.Path) -> None:
-    assert not events.out_of_memory(str(tmp_path))
-    (tmp_path / "memory.events").write_text(text)
-    assert events.out_of_memory(str(tmp_path)) is full
-
-
 def test_wait_empty(populated: pathlib.Path) -> None:
     path = str(populated.parent)
     assert not tree.wait_empty(path, soon())
