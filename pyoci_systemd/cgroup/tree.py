@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from errno import EBUSY, EOPNOTSUPP
+from errno import EOPNOTSUPP
 from time import monotonic, sleep
 
 from ..errors import Error, because
@@ -75,6 +75,8 @@ def make(path: str, marked: bool = False) -> None:
 
 def unmake(path: str, deadline: float) -> None:
     """Remove a cgroup and what make_delegated() made above it, unless another container is in there. Raises Error."""
+    from .walk import remove  # systemd does that for most
+
     remove(path, deadline)
     try:
         while path := path.rpartition("/")[0]:
@@ -229,22 +231,23 @@ def missing(path: str, name: str, what: str) -> Error:
 
 
 def processes(path: str) -> Iterator[int]:
-    """Yield the processes of a cgroup and of all below it. One that has gone has none."""
+    """Yield the processes of a cgroup and of all below it. One that has gone has none. Raises OSError."""
+    from .walk import walk  # for `ps` and `kill --all`
+
     try:
-        yield from _own_processes(path)
-        below = [entry for entry in posix.scandir(path) if entry.is_dir(follow_symlinks=False)]
+        for cgroup in walk(path):
+            yield from _own_processes(cgroup)
     except OSError as error:
-        if gone(error):
-            return
-        raise
-    for entry in below:
-        yield from processes(entry.path)
+        if not gone(error):
+            raise
 
 
 def _own_processes(path: str) -> list[int]:
     try:
         return [int(pid) for pid in whole(f"{path}/cgroup.procs").split()]
     except OSError as error:
+        if gone(error):
+            return []
         if error.errno != EOPNOTSUPP:
             raise
     # it is threaded: a process may have threads in several
@@ -285,21 +288,3 @@ def wait_empty(path: str, deadline: float) -> bool:
             return False
         sleep(STEP)
     return True
-
-
-def remove(path: str, deadline: float) -> None:
-    """Remove an empty cgroup and all below it. Raises Error when it is still in use at the deadline."""
-    while True:
-        try:
-            for entry in posix.scandir(path):
-                if entry.is_dir(follow_symlinks=False):
-                    remove(entry.path, deadline)
-            posix.rmdir(path)
-            return
-        except OSError as error:
-            if gone(error):
-                return
-            # a killed process leaves its cgroup a moment after it stops being seen
-            if error.errno != EBUSY or monotonic() >= deadline:
-                raise because(f"cannot remove the cgroup `{path}`", error) from None
-        sleep(STEP)

@@ -115,8 +115,13 @@ def _clear(container: Container, known: Known) -> None:
     if known.unit:
         lingers = LINGER in known.annotations
         # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
-        if not known.cgroup or lingers or kernelfs.exists(scope.directory(known.cgroup, known.unit)):
+        own = known.cgroup and scope.directory(known.cgroup, known.unit)
+        if not own or lingers or kernelfs.exists(own):
             scope.clear(known.unit, marker(container.absolute()), lingers)
+        if own and kernelfs.exists(own):
+            from ..cgroup import walk  # for what was too deep for systemd
+
+            walk.remove(own, deadline)
     elif known.cgroup:
         tree.wait_empty(known.cgroup, deadline)
         tree.unmake(known.cgroup, deadline)

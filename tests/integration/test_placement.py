@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
@@ -212,3 +213,27 @@ def test_no_container_is_a_slice(container: Container) -> None:
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+@ours
+@pytest.mark.parametrize("manager", ["systemd", "cgroupfs"])
+def test_a_container_nests_cgroups_deeper_than_a_path_is_long(container: Container, manager: str) -> None:
+    """systemd 252 leaves them where they are, and a path of them is too long for anybody."""
+    mapped(container)
+    start(container, f"--cgroup-manager={manager}")
+    where = cgroup(container.state()["pid"])
+    nest(where, "x" * 200, 1100)  # as its root could, by relative paths
+    assert str(container.state()["pid"]) in container.run("ps", container.name, check=True).stdout.split()
+    container.delete()
+    assert settled(lambda: not where.exists(), 5.0)
+
+
+def nest(where: pathlib.Path, name: str, count: int) -> None:
+    """Make cgroups, each in the one before."""
+    fd = os.open(where, os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
