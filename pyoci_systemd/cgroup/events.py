@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..kernelfs import read
+from ..errors import Error
+from ..kernelfs import exists, read
 
 
 def event(path: str, key: str) -> bool:
@@ -22,6 +23,19 @@ def out_of_memory(path: str) -> bool:
     except OSError:
         return False
     return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
+
+
+def killed(path: str, entered: bool) -> Error | None:
+    """Return what ended the process that was to live in a cgroup, if it was the kernel.
+
+    `entered`: it was there, or in the scope above; where that is gone, its process died before.
+    """
+    if out_of_memory(path):
+        text = "the kernel killed the container's init: out of memory"
+        return Error(text, hint="linux.resources.memory.limit is too low")
+    if entered and path and not exists(path):
+        return Error("the container's init died", hint="linux.resources.memory.limit may be too low")
+    return None
 
 
 def gone(error: OSError) -> bool:

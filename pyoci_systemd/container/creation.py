@@ -18,7 +18,7 @@ from time import gmtime, monotonic, strftime, time
 
 from .. import jsonio, log
 from ..cgroup import tree
-from ..cgroup.events import out_of_memory
+from ..cgroup.events import killed
 from ..errors import BusError, Error, because
 from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
 from ..init.wire import encode
@@ -154,11 +154,10 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
-            full = isinstance(error, Error) and out_of_memory(self.known.cgroup)
+            better = killed(self.known.cgroup, self._scope) if isinstance(error, (Error, OSError)) else None
             self.undo(error)
-            if full:
-                text = "the kernel killed the container's init: out of memory"
-                raise Error(text, hint="linux.resources.memory.limit is too low") from None
+            if better:
+                raise better from None
             raise
         finally:
             if self._bus:

@@ -53,10 +53,10 @@ def huge_pages() -> None:
 
 @pytest.fixture(scope="session")
 def rdma_device() -> None:
-    """`rxe0`, in software."""
+    """There is `rxe0`, in software. (pytest has a session's fixture once for each module that imports it.)"""
     do(
-        "modprobe rdma_rxe && ip link add rdma type dummy && ip link set rdma up &&"
-        " { rdma link show rxe0/1 2>/dev/null || rdma link add rxe0 type rxe netdev rdma; }"
+        "rdma link show rxe0/1 >/dev/null 2>&1 || { modprobe rdma_rxe && ip link add rdma type dummy &&"
+        " ip link set rdma up && rdma link add rxe0 type rxe netdev rdma; }"
     )
 
 

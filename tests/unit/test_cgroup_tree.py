@@ -272,6 +272,16 @@ def test_out_of_memory(text: str, full: bool, tmp_path: pathlib.Path) -> None:
     assert not events.out_of_memory(str(tmp_path))
     (tmp_path / "memory.events").write_text(text)
     assert events.out_of_memory(str(tmp_path)) is full
+    told = events.killed(str(tmp_path), entered=True)
+    assert (told.message if told else "") == ("the kernel killed the container's init: out of memory" if full else "")
+
+
+def test_who_died_with_the_scope(tmp_path: pathlib.Path) -> None:
+    told = events.killed(f"{tmp_path}/gone", entered=True)
+    assert told and told.message == "the container's init died"
+    assert told.hint == "linux.resources.memory.limit may be too low"
+    assert events.killed(f"{tmp_path}/gone", entered=False) is None  # it was not yet made
+    assert events.killed("", entered=True) is None
 
 
 def test_wait_empty(populated: pathlib.Path) -> None:
