@@ -113,7 +113,7 @@ demo:
 test:
 	@$(PYTHON) -m tests.machine.debian
 	@$(MAKE) --no-print-directory stage build/init-asan
-	@$(PYTHON) -m tests.run lint unit thorough trixie bookworm
+	@$(PYTHON) -m tests.run lint unit thorough trixie bookworm vm
 
 lint: build
 	@$(PYTHON) -m tests.run lint

@@ -14,3 +14,5 @@ class File(Record):
     """the JSON path below linux.resources"""
     instead: tuple[str, str] = ("", "")
     """the file, and its value, of kernels and devices that have not `name`"""
+    above: bool = False
+    """is it bounded by what the cgroup above has, where systemd does not know it: the scope must have it as well"""

@@ -1,4 +1,4 @@
-"""The small files of /proc and /sys: there or not, read whole, written in one go."""
+"""The small files of /proc and /sys: there or not, read, written in one go."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ def read(path: str) -> str:
         return posix.read(fd, 65536).decode("utf-8", "surrogateescape")
     finally:
         posix.close(fd)
+
+
+def whole(path: str) -> str:
+    """Return the text of a kernel file of any length: a read(2) gets no more than a page of it. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = [posix.read(fd, 65536)]
+        while parts[-1]:
+            parts.append(posix.read(fd, 65536))
+    finally:
+        posix.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def write(path: str, text: str) -> None:

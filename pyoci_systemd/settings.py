@@ -114,6 +114,7 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    sockets: list[str]
     all: bool
     regex: bool
     force: bool
@@ -124,6 +125,7 @@ class Options:
     rootless: bool
     process: str
     command: list[str]
+    ps_options: list[str]
     cwd: str
     env: list[str]
     user: str
@@ -135,6 +137,12 @@ class Options:
     process_label: str
     no_new_privs: bool
     ignore_paused: bool
+    ids: list[str]
+    interval: str
+    stats: bool
+    state: bool
+    stream: bool
+    no_stream: bool
     resources: str
     memory: str
     memory_swap: str

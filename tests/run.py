@@ -1,4 +1,4 @@
-"""Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm.
+"""Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm vm.
 
 `lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` is what `unit` leaves out: programs of
 ours, second opinions, and all the examples of the tests by chance; a Debian suite is the integration tests in a machine
@@ -23,6 +23,7 @@ from tests.machine import debian
 
 TESTS = pathlib.Path(__file__).resolve().parent
 CHECKS = ("lint", "unit", "thorough")
+VM = "vm"
 SUMMARY = re.compile(r"=* ?((?:\d+ [a-z]+,? ?)+)in [\d.]+s")
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|error|deselected)")
 
@@ -83,7 +84,7 @@ def command(name: str) -> list[str]:
         return [*pytest, "-m", "not thorough", "tests/unit", "tests/test_house.py", *selected]
     if name == "thorough":
         return [*pytest, "-m", "thorough or hypothesis", "tests/thorough", "tests/unit", *selected]
-    if name == "vm" and not selected:
+    if name == VM and not selected:
         selected = ["-m", "needs", *needy()]
     return ["/usr/bin/python3", "-m", "tests.machine.inside", name, "test", *selected]
 
@@ -144,12 +145,12 @@ def main() -> int:
     """Run the stages; return 0 when all of them are good."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ["PATH"] = debian.PATH  # another python3 may come first on the path of whoever calls
-    names = sys.argv[1:] or [*CHECKS, "trixie", "bookworm"]
+    names = sys.argv[1:] or [*CHECKS, "trixie", "bookworm", VM]
     started = time.monotonic()
-    # the checks keep both processors busy and the tests in machines have deadlines: first these, then those
-    checks = [name for name in names if name in CHECKS]
-    suites = [name for name in names if name not in checks]
-    stages = run_together(checks) + run_together(suites)
+    # the checks keep both processors busy and the tests in machines have deadlines: first these, then those; and a
+    # virtual machine, which takes what processors there are, after them
+    together = [[*CHECKS], [name for name in names if name not in (*CHECKS, VM)], [VM]]
+    stages = [stage for group in together for stage in run_together([name for name in group if name in names])]
     print()
     for stage in stages:
         counts = ", ".join(f"{number} {word}" for word, number in stage.counts.items())

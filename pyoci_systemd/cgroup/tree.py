@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posix
-from errno import EBUSY
+from errno import EBUSY, EOPNOTSUPP
 from time import monotonic, sleep
 
 from ..errors import Error, because
-from ..kernelfs import exists, read, write
+from ..kernelfs import exists, read, whole, write
 from .events import event, gone
 
 TYPE_CHECKING = False
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 ROOT = "/sys/fs/cgroup"
 STEP = 0.002  # seconds between two looks at a cgroup that empties
+# what systemd hands down itself, where it is asked to; the others it leaves alone
+SYSTEMDS = ("cpu", "cpuset", "io", "memory", "pids")
 MADE = "trusted.pyoci"  # an extended attribute of the cgroups that we made on the way to a container's
+DELEGATE = "/sys/kernel/cgroup/delegate"
+DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # of kernels that do not list them
 
 
 def require_unified() -> None:
@@ -83,10 +87,22 @@ def unmake(path: str, deadline: float) -> None:
 def make_delegated(path: str) -> None:
     """Make the cgroup `path`, with every controller handed down from the root to it. Raises OSError."""
     make(path, marked=True)
-    above = ROOT
-    for name in path.removeprefix(ROOT).strip("/").split("/"):
-        enable_controllers(above)
-        above = f"{above}/{name}"
+    _join_threads(path)
+    hand_down(ROOT, path)
+
+
+def _join_threads(path: str) -> None:
+    """Make a new cgroup below a threaded one threaded too: until then it takes nobody (cgroups(7), "Thread mode")."""
+    if exists(f"{path}/cgroup.type") and read(f"{path}/cgroup.type") == "domain invalid\n":
+        _join_threads(path.rpartition("/")[0])
+        write(f"{path}/cgroup.type", "threaded")
+
+
+def hand_down(top: str, path: str) -> None:
+    """Hand the controllers of the cgroup `top` down to `path`, in each on the way. Raises OSError."""
+    for name in path.removeprefix(top).strip("/").split("/") if path != top else ():
+        enable_controllers(top)
+        top = f"{top}/{name}"
 
 
 def enable_controllers(path: str) -> None:
@@ -94,14 +110,55 @@ def enable_controllers(path: str) -> None:
 
     One that cannot be enabled stays off: whoever asks for a limit of it finds the file missing, and is told then.
     """
-    have = read(f"{path}/cgroup.controllers").split()
     enabled = read(f"{path}/cgroup.subtree_control").split()
-    for controller in have:
-        if controller not in enabled:
-            try:
-                write(f"{path}/cgroup.subtree_control", f"+{controller}")
-            except OSError:
-                continue
+    lacking = [f"+{name}" for name in read(f"{path}/cgroup.controllers").split() if name not in enabled]
+    if not lacking or crowded(path):
+        return
+    # at once: each write walks through all that is below
+    for words in [lacking] if len(lacking) == 1 else [lacking, *([word] for word in lacking)]:
+        try:
+            write(f"{path}/cgroup.subtree_control", " ".join(words))
+        except OSError:
+            continue
+        if words == lacking:
+            return
+
+
+def crowded(path: str) -> bool:
+    """Do processes live in the cgroup itself; then it hands nothing down (cgroups(7), "no internal processes").
+
+    But for the root, and for controllers of threads: with these the kernel would make it the root of a threaded
+    subtree, in which no container is of any use.
+    """
+    try:
+        return exists(f"{path}/cgroup.type") and bool(read(f"{path}/cgroup.procs"))
+    except OSError:
+        return False  # it is threaded, and has threads
+
+
+def delegate(path: str, uid: int, gid: int) -> None:
+    """Give a cgroup to a user, to divide it further: not its limits (cgroups(7), "Delegation"). Raises OSError."""
+    try:
+        names = read(DELEGATE).split()
+    except FileNotFoundError:
+        names = [*DELEGATED]
+    for name in ("", *names):
+        try:
+            posix.chown(f"{path}/{name}", uid, gid)
+        except FileNotFoundError:
+            continue  # the list is of all that the kernel could have
+
+
+def frozen(path: str) -> str:
+    """Return the cgroup, `path` or one above it, that keeps whoever enters `path` from running; "" for none."""
+    while path != ROOT:
+        try:
+            if read(f"{path}/cgroup.freeze") == "1\n":
+                return path
+        except FileNotFoundError:
+            pass  # it is still to be made
+        path = path.rpartition("/")[0]
+    return ""
 
 
 def apply(path: str, limits: list[File]) -> None:
@@ -113,30 +170,68 @@ def apply(path: str, limits: list[File]) -> None:
             raise because(f"linux.resources.{limit.asked}: cannot write `{value}` to `{path}/{name}`", error) from None
 
 
+def change(path: str, limits: list[File]) -> None:
+    """Write limits as apply() does; if one is refused, the files get back the lines they had. Raises Error."""
+    before = [(name, read(f"{path}/{name}")) for name, _ in [place(path, limit) for limit in limits]]
+    try:
+        apply(path, limits)
+    except Error:
+        for name, text in before:
+            for line in text.splitlines():
+                write(f"{path}/{name}", line)
+        raise
+
+
 def place(path: str, limit: File) -> tuple[str, str]:
     """Return the file that a cgroup has for a limit, and what to write there. Raises Error when it has none."""
     for name, value in ((limit.name, limit.value), limit.instead):
-        if name and exists(f"{path}/{name}"):
+        if name and (exists(f"{path}/{name}") or reaches(path, name)):
             return name, value
     raise missing(path, limit.name, f"linux.resources.{limit.asked}")
+
+
+def reaches(path: str, name: str) -> bool:
+    """Hand the controller of the file `name` down from the root to `path`, if it is none of systemd's; is it there."""
+    controller = name.partition(".")[0]
+    if controller in SYSTEMDS or controller == "cgroup":
+        return False
+    above = ROOT
+    try:
+        for step in path.removeprefix(ROOT).strip("/").split("/"):
+            if controller not in read(f"{above}/cgroup.subtree_control").split():
+                write(f"{above}/cgroup.subtree_control", f"+{controller}")
+            above = f"{above}/{step}"
+    except OSError:
+        return False
+    return exists(f"{path}/{name}")
 
 
 def missing(path: str, name: str, what: str) -> Error:
     """Return the Error for a limit that a cgroup has no file for."""
     controller = name.partition(".")[0]
-    if controller in read(f"{path}/cgroup.controllers").split():
+
+    def lacks(cgroup: str, file: str) -> bool:
+        return controller not in read(f"{cgroup}/cgroup.{file}").split()
+
+    if not lacks(path, "controllers"):
         return Error(f"{what}: this kernel's {controller} controller has no `{name}`")
-    return Error(
-        f"{what}: the {controller} controller is not available in `{path}`",
-        hint="it must be enabled in cgroup.subtree_control of every cgroup above",
-    )
+    text = f"{what}: the {controller} controller is not available in `{path}`"
+    if lacks(ROOT, "controllers"):
+        hint = "is it bound to cgroup v1, or switched off by `cgroup_disable=`? See /proc/cgroups"
+        return Error(f"{text}: this machine does not have it in cgroup v2", hint=hint)
+    way = [path[:end] for end in range(len(ROOT), len(path)) if path[end] == "/"]
+    culprit = next((above for above in way if lacks(above, "subtree_control")), path)
+    if crowded(culprit):
+        hint = "start this from a cgroup below it: `DelegateSubgroup=` of its unit, say"
+        return Error(f"{text}: processes live in `{culprit}`, so it hands no controllers down", hint=hint)
+    hint = f"`Delegate=yes` for its unit, or write `+{controller}` to its cgroup.subtree_control"
+    return Error(f"{text}: `{culprit}` does not hand it down", hint=hint)
 
 
 def processes(path: str) -> Iterator[int]:
     """Yield the processes of a cgroup and of all below it. One that has gone has none."""
     try:
-        for pid in read(f"{path}/cgroup.procs").split():
-            yield int(pid)
+        yield from _own_processes(path)
         below = [entry for entry in posix.scandir(path) if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         if gone(error):
@@ -146,13 +241,41 @@ def processes(path: str) -> Iterator[int]:
         yield from processes(entry.path)
 
 
+def _own_processes(path: str) -> list[int]:
+    try:
+        return [int(pid) for pid in whole(f"{path}/cgroup.procs").split()]
+    except OSError as error:
+        if error.errno != EOPNOTSUPP:
+            raise
+    # it is threaded: a process may have threads in several
+    found = set()
+    for thread in whole(f"{path}/cgroup.threads").split():
+        try:
+            found.add(int(read(f"/proc/{thread}/status").partition("\nTgid:")[2].split("\n")[0]))
+        except OSError:
+            continue
+    return sorted(found)
+
+
 def kill(path: str) -> None:
     """Kill every process of a cgroup and of all below it, forks included; frozen ones too. Raises OSError."""
     try:
         write(f"{path}/cgroup.kill", "1")
     except OSError as error:
-        if not gone(error):
+        if error.errno == EOPNOTSUPP:
+            from . import freezer  # for threaded cgroups, of which the kernel kills no process
+
+            freezer.while_frozen(path, lambda: _kill_each(path))
+        elif not gone(error):
             raise
+
+
+def _kill_each(path: str) -> None:
+    for pid in {*processes(path)}:
+        try:
+            posix.kill(pid, 9)
+        except ProcessLookupError:
+            continue
 
 
 def wait_empty(path: str, deadline: float) -> bool:

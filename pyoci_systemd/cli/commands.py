@@ -13,6 +13,7 @@ from ..errors import Error
 from ..settings import Settings
 from .options import (
     CHOICE,
+    EACH,
     FLAG,
     GLOBALS,
     HELP,
@@ -192,9 +193,11 @@ def command(verb: Verb, values: Values) -> click.Command:
 def argument(wanted: Argument, verb: Verb) -> click.Argument:
     """Return click's form of an argument."""
     dest, name, default = wanted
-    complete = {"id": ids, "bundle": directories, "file": files}.get(dest)
+    complete = {"id": ids, "ids": ids, "bundle": directories, "file": files}.get(dest)
     if default == REST:
         return click.Argument([dest], nargs=-1, type=click.UNPROCESSED, metavar=f"[{name}…]", callback=listed)
+    if default == EACH:
+        return click.Argument([dest], nargs=-1, metavar=f"[{name}…]", callback=each, shell_complete=complete)
     return click.Argument(
         [dest],
         required=default is None,
@@ -208,6 +211,11 @@ def argument(wanted: Argument, verb: Verb) -> click.Argument:
 def listed(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str]:
     """Return the words of an argument as the front door has them."""
     return list(words[1:] if words[:1] == ("--",) else words)
+
+
+def each(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[str]:
+    """Return the words of an argument between which options may stand."""
+    return list(words)
 
 
 def option(row: Row, values: Values) -> click.Option:

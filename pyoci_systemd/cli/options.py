@@ -34,6 +34,7 @@ WORDLESS = (FLAG, SETS, VERSION)
 TRISTATES = ("true", "false", "auto")
 SWITCHES = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
 REST = "…"  # the default of an argument that takes all words that are left
+EACH = "*"  # the same, but options may stand between them
 
 
 class Verb(Record):
@@ -103,6 +104,8 @@ CREATE: tuple[Row, ...] = (
     PIDFD_SOCKET,
     ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the container's init to FILE."),
     PRESERVE_FDS,
+    ("sockets", ("--socket",), MANY, "[NAME=]ADDRESS",
+     "Listen on ADDRESS and hand the socket over as a .socket unit would: a path, @NAME, PORT or IP:PORT."),
     NO_PIVOT,
     NO_NEW_KEYRING,
     PROPERTY,
@@ -192,12 +195,28 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
           ("kernel_memory", ("--kernel-memory",), TEXT, "SIZE", "Of cgroup v1 only: refused."),
           ("kernel_memory_tcp", ("--kernel-memory-tcp",), TEXT, "SIZE", "Of cgroup v1 only: refused."))),
     Verb("ps", LOOK, "List the processes of a container.",
-         "Their ids are the host's.",
-         "pyoci ps --format json web", ID,
+         "Their ids are the host's. Options of ps(1) may follow the ID: the table is its, of these processes.",
+         "pyoci ps web -eo pid,args", (*ID, ("ps_options", "OPTION-OF-PS", REST)),
          (("format", ("-f", "--format"), CHOICE, "table|json", "The form of the list."),)),
     Verb("state", LOOK, "Show the state of a container as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci state web", ID, ()),
+    Verb("events", LOOK, "Tell what befalls a container, as JSON, one line each.",
+         "Its statistics every interval, and each time that the kernel kills one of its processes for want of memory;"
+         " until it stops. The form is runc's.",
+         "pyoci events --interval 1s web", ID,
+         (("interval", ("--interval",), TEXT, "TIME", "Print statistics so often: 5s, 100ms, 1m30s. Default: 5s."),
+          ("stats", ("--stats",), FLAG, "", "Print statistics once, and exit."),
+          ("state", ("--state",), FLAG, "", "Tell, too, when the container is started, paused, resumed and stopped."))),
+    Verb("stats", LOOK, "Show what containers use of processors, memory and disks.",
+         "Those that are named, or all that live. On a terminal the table is shown anew until it is interrupted or no"
+         " container is left; elsewhere once. PSI is the share of the last 10 s in which something waited for a"
+         " processor, for memory and for a disk.",
+         "pyoci stats --no-stream web", (("ids", "ID", EACH),),
+         (("format", ("-f", "--format"), CHOICE, "table|json", "The form of what is shown."),
+          ("interval", ("--interval",), TEXT, "TIME", "Look so often: 5s, 100ms, 1m30s. Default: 1s."),
+          ("stream", ("--stream",), FLAG, "", "Show it again and again."),
+          ("no_stream", ("--no-stream",), FLAG, "", "Show it once."))),
     Verb("list", LOOK, "List the containers.",
          "Those below --root: other roots have other containers.",
          "pyoci list --format json", (),
@@ -316,12 +335,14 @@ def split(args: list[str], rows: tuple[Row, ...], *, permute: bool) -> tuple[Val
 
 def arguments(words: list[str], wanted: tuple[Argument, ...]) -> Values | None:
     """Return the arguments by name; None when there are too few or too many."""
-    if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] != REST or words and not wanted:
+    if len(words) > len(wanted) and wanted[-1:] and wanted[-1][2] not in (REST, EACH) or words and not wanted:
         return None
     values: Values = {}
     for index, (dest, name, default) in enumerate(wanted):
         if default == REST:
             values[dest] = words[index + 1 :] if words[index : index + 1] == ["--"] else words[index:]
+        elif default == EACH:
+            values[dest] = words[index:]
         elif index < len(words):
             if "|" in name and words[index] not in name.split("|"):
                 return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from ..cgroup import tree
 from ..cgroup.events import event
 from ..errors import Error, because
 from ..plan import namespaces
@@ -18,9 +19,14 @@ MAX_PRESERVED = 1 << 16
 
 
 def cgroup(path: str) -> None:
-    """Refuse a cgroup of our own making in which somebody lives: they would be killed with the container."""
-    if path and event(path, "populated"):
+    """Refuse a cgroup of our own making in which somebody lives, or nobody would: it is frozen (runtime-spec: CG1)."""
+    if not path:
+        return
+    if event(path, "populated"):
+        # they would be killed with the container
         raise Error(f"cgroup `{path}` is in use")
+    if culprit := tree.frozen(path):
+        raise Error(f"cgroup `{culprit}` is frozen", hint="write 0 to its cgroup.freeze, or `resume` whose it is")
 
 
 def sysctls(config: Config) -> None:

@@ -6,7 +6,6 @@ import posix
 
 from .. import jsonio
 from ..errors import Error, printable
-from ..settings import environ
 
 
 def absolute(path: str) -> str:
@@ -43,9 +42,3 @@ def owner() -> str:
         return getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def listen_fds() -> int:
-    """Return how many descriptors systemd passed us (sd_listen_fds(3))."""
-    count = environ("LISTEN_FDS")
-    return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0

@@ -19,7 +19,7 @@ from time import monotonic
 from .. import jsonio, log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
-from ..init.dialogue import CONSOLE, GATE, PID, WALL, Init, Reply
+from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
@@ -28,8 +28,8 @@ from ..plan.marker import marker
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
 from ..spec.load import load
-from . import admission, console, filters, identity, pidfd, probe, process, scope, signals, unixsocket
-from .caller import absolute, listen_fds, nameable, owner
+from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
+from .caller import absolute, nameable, owner
 from .explain import explain
 from .laststeps import complaints
 from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from ..systemd.bus import Bus
     from .netdevices import Devices
     from .resctrl import Share
+    from .service import Service
 
-SUBGROUP = "container"
 DEADLINE = 30.0  # seconds for systemd to make a scope
 
 
@@ -67,12 +67,12 @@ class Creation:
         self._bus: Bus | None = None
         self._start: socket | None = None
         self._namespaces: list[int] = []
-        self._scope = False
-        self._pid_file = ""
+        self._scope, self._pid_file = False, ""
         self._init: Init | None = None
         self.devices: Devices | None = None
         """those of the host's network that the container has, as long as they may have to be brought back"""
         self._share: Share | None = None
+        self.service: Service | None = None
         self._filter = -1
         """the program that decides on devices, where systemd does not do all of it"""
 
@@ -108,18 +108,23 @@ class Creation:
             from . import subids  # for users alone
 
             self.config, self.text = subids.with_user_namespace(self.config, self.text)
+        if environ("LISTEN_FDS") or environ("NOTIFY_SOCKET") or options.sockets:
+            from .service import Service  # for who is run by one alone
+
+            self.service = Service(self.config, options, self.wait_for_start)
         self.request = Request(
             id=options.id,
             bundle=bundle,
             config_path=nameable(absolute(path)),
             state_dir=self.container.absolute(),
             manager=self.settings.manager,
-            preserve_fds=options.preserve_fds + listen_fds(),
+            preserve_fds=options.preserve_fds + (self.service.passed.count if self.service else 0),
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             properties=options.property,
             wait_for_start=self.wait_for_start,
+            handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
         facts = probe.facts(self.config, bundle)
         if facts.in_user_namespace:
@@ -165,8 +170,7 @@ class Creation:
         try:
             self._build()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
         finally:
             if self._bus:
                 # before anything waits for the workload: messages that pile up on an undrained connection made
@@ -175,16 +179,22 @@ class Creation:
 
     def _build(self) -> None:
         self.known = self._intent()
+        if self.service:
+            self.service.remember(self.known)
         self.container.write(self.known)
         self.container.write_file(CONFIG, self.text)
         if self.wait_for_start:
             self._start = self._listen()
+        if self.service:
+            self.service.open(self.container.path, self.known)
         given = [self._start.fileno()] if self._start else []
         if self.made.mappings:
             from . import idmaps  # for the few who map the ids of mounts
 
             self._namespaces = idmaps.namespaces(self.made.mappings)
         self._init = Init.spawn(encode(self.made.ops), self.request.preserve_fds, [*given, *self._namespaces])
+        if self.service:
+            self.service.given()
         if self.made.unit:
             # only now: it takes the bus as long to wake up as the init to make its namespaces
             self._bus = scope.connect()
@@ -206,7 +216,7 @@ class Creation:
         """Return the cgroup that we make ourselves, "" where systemd does it or nobody."""
         if self.made.manager != "cgroupfs":
             return ""
-        return f"{tree.ROOT}/{self.made.cgroups_path.strip('/') or self.options.id}"
+        return f"{tree.ROOT}/{self.made.placement.path}"
 
     def _intent(self) -> Known:
         made = self.made
@@ -252,29 +262,22 @@ class Creation:
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
-                raise self._last_words() or Error("the container's init died")
-            known.cgroup = f"{unit_cgroup}/{SUBGROUP}"
+                raise self._last_words() or Died()
             # beside systemd's own program, and out of reach for who sees no more than the container's cgroup
             self._restrict_devices(unit_cgroup)
-            tree.enter(known.cgroup, pid)
-            tree.enable_controllers(unit_cgroup)
-            # where the container sees them, and where systemd never writes
-            tree.apply(known.cgroup, self.made.limits)
+            known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
+            placement.in_scope(unit_cgroup, known.cgroup, self.made, pid)
         elif known.cgroup:
             try:
-                make_cgroup(known.cgroup)
+                placement.in_cgroupfs(known.cgroup, self.made, pid, self._restrict_devices)
             except Error as error:
                 from . import session  # for users alone
 
-                known.cgroup = session.without_cgroup(self.made, error)
-                return
-            tree.apply(known.cgroup, self.made.limits)
-            self._restrict_devices(known.cgroup)
-            tree.enter(known.cgroup, pid)
+                known.cgroup = session.without_cgroup(self.config, self.made, error)
 
     def _start_scope(self, bus: Bus, pid: int) -> None:
         self._scope = True
-        told = [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in self.made.properties]
+        told = scope.with_pid(self.made.properties, pid)
         deadline, root = monotonic() + DEADLINE, self.settings.root
         try:
             scope.start(bus, self.made.unit, told, deadline, root, self.made.asked)
@@ -334,8 +337,7 @@ class Creation:
         try:
             self._commit()
         except BaseException as error:
-            self.undo(error)
-            raise
+            raise self.undo(error) from None
 
     def _commit(self) -> None:
         signals.interrupted()
@@ -356,8 +358,11 @@ class Creation:
 
     # -- the way back
 
-    def undo(self, cause: BaseException) -> None:
-        """Leave nothing behind. What cannot be undone is logged: the cause is what the caller must hear."""
+    def undo(self, cause: BaseException) -> BaseException:
+        """Leave nothing behind, and return what the caller must hear: the cause. What cannot be undone is logged."""
+        from . import oomkill  # of those alone that fail
+
+        told = oomkill.blamed(cause, self._init.pid if self._init else 0, limits=self.made.limits)
         if self.devices:
             self.devices.give_back()
         if self._init:
@@ -380,6 +385,7 @@ class Creation:
             from . import hooks
 
             hooks.run_last(self.config, self.known, self.settings.root)
+        return told
 
     def reap_helper(self) -> None:
         """Collect the launcher's helper."""
@@ -388,11 +394,3 @@ class Creation:
                 posix.waitpid(self.settings.warm_pid, WALL)
             except ChildProcessError:
                 return
-
-
-def make_cgroup(path: str) -> None:
-    """Make a cgroup and hand the controllers down to it. Raises Error."""
-    try:
-        tree.make_delegated(path)
-    except OSError as error:
-        raise because(f"cannot make the cgroup `{path}`", error) from None

@@ -11,14 +11,13 @@ from ..errors import Error, NotFound
 from ..plan.marker import marker
 from . import identity, process, scope
 from .matching import matching
-from .store import CONFIG, Container, Known, boot_id
+from .store import CONFIG, LINGER, Container, Known, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
     from ..spec.types import Config
 
-LINGER = "org.systemd.property.CollectMode"
 DEADLINE = 10.0  # seconds for a killed process to go
 
 
@@ -106,7 +105,7 @@ def _clear(container: Container, known: Known) -> None:
     if known.unit:
         lingers = LINGER in known.annotations
         # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
-        if not known.cgroup or lingers or kernelfs.exists(known.cgroup.rpartition("/")[0]):
+        if not known.cgroup or lingers or kernelfs.exists(scope.directory(known.cgroup, known.unit)):
             scope.clear(known.unit, marker(container.absolute()), lingers)
     elif known.cgroup:
         tree.wait_empty(known.cgroup, deadline)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posix
-from errno import EACCES
+from errno import EACCES, EBUSY
 
 from ..cgroup import tree
-from ..errors import Error
+from ..errors import Error, because
 from ..init.dialogue import GATE, PID, Init, Reply
 from ..init.wire import encode
 from ..plan.facts import Door
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .store import Container, Known
 
 FILES = {"network": "net", "mount": "mnt"}
+SPARE = "pyoci-exec"
+TRIES = 20  # as many as other runtimes
 
 
 def door(pid: int, cgroup: str) -> Door:
@@ -54,8 +56,15 @@ def _has(name: str) -> bool:
     return True
 
 
+class Crowded(Error):
+    """The cgroup takes no process: it has others below, to which it hands controllers down."""
+
+
 class OutOfReach(Error):
     """The cgroup is one that we may not move a process of ours to, for it belongs to another part of the tree."""
+
+
+WAYS = {EBUSY: Crowded, EACCES: OutOfReach}
 
 
 class Entry:
@@ -93,9 +102,10 @@ class Entry:
 
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
-        op = self._ops[reply.index]
         error = explain(reply, self._ops)
-        return OutOfReach(error.message) if isinstance(op, Clone) and reply.error == EACCES else error
+        if isinstance(self._ops[reply.index], Clone) and reply.error in WAYS:
+            return WAYS[reply.error](error.message)
+        return error
 
 
 def begun(entry: Entry) -> Entry:
@@ -111,43 +121,56 @@ def begun(entry: Entry) -> Entry:
 def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
     """Return an entry that has arrived: in the cgroup `below` the container's own, else where its first process is.
 
-    `begin` starts one. From a login session, say, a user may not go to a cgroup of her own, for what is above both is
-    not hers: then her systemd moves it, as long as it is a process of hers, and what it clones is born there. Raises
-    Error.
+    `begin` starts one. The cgroup may be divided while it is on its way. And from a login session, say, a user may not
+    go to a cgroup of her own, for what is above both is not hers. Raises Error.
     """
     cgroup = cgroup_of(known.pid, known.cgroup, below)
-    try:
-        return begun(begin(door(known.pid, cgroup)))
-    except OutOfReach:
-        if not known.unit:
-            raise
-    way = door(known.pid, "")
-    way.waits = True
-    entry = begin(way)
-    try:
-        from . import scope  # for users alone
+    way = door(known.pid, cgroup)
+    for _ in range(TRIES):
+        try:
+            return begun(moved(begin(way), known, cgroup) if way.waits else begin(way))
+        except OutOfReach:
+            if not known.unit:
+                raise
+            way = Door(way.namespaces, "", way.unprivileged, waits=True)
+        except Crowded:
+            if below:
+                hint = "name one of those below it"
+                raise Error(f"--cgroup: `{below}` hands controllers down and takes no process", hint=hint) from None
+            now = cgroup_of(known.pid, known.cgroup, "")
+            cgroup = now if now != cgroup else spare(known.cgroup)
+            way = door(known.pid, cgroup)
+    raise Error(f"cannot enter the cgroup `{known.cgroup}`: its first process divides it faster than we follow")
 
+
+def moved(entry: Entry, known: Known, cgroup: str) -> Entry:
+    """Have systemd move what waits, as long as it is a process of ours: what it clones is born there. Raises Error."""
+    from . import scope  # for users alone
+
+    try:
         entry.expect(GATE, SCOPE_GATE)
         scope.attach(known.unit, cgroup, entry.init.first)
         entry.init.let_through()
+        return entry
     except BaseException:
         entry.init.abandon()
         raise
-    return begun(entry)
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:
     """Return the cgroup for a process that joins `pid`: where that one is now, or `below` the container's own.
 
     The first process may have moved into one below (a systemd does): the container's own then has controllers
-    enabled and takes no process (cgroups(7), "no internal processes"). Raises Error.
+    enabled and takes no process (cgroups(7), "no internal processes"). It may not take others along to where the
+    container's limits do not reach. Raises Error.
     """
     if not own:
         if below:
             raise Error("--cgroup: the container has no cgroup of its own")
         return ""
     if not below:
-        return tree.of_process(pid)
+        now = tree.of_process(pid)
+        return now if f"{now}/".startswith(f"{own}/") else own
     if ".." in below.split("/"):
         raise Error(f"--cgroup: `{below}` leaves the container's cgroup")
     path = f"{own}/{below.strip('/')}".rstrip("/")
@@ -155,4 +178,17 @@ def cgroup_of(pid: int, own: str, below: str) -> str:
         posix.stat(f"{path}/cgroup.procs")
     except OSError:
         raise Error(f"--cgroup: the container has no cgroup `{below}`") from None
+    return path
+
+
+def spare(own: str) -> str:
+    """Return a cgroup below the container's own, of the same owner, for whoever finds no other. Raises Error."""
+    path = f"{own}/{SPARE}"
+    try:
+        tree.make(path)
+        owner = posix.stat(own)
+        if owner.st_uid or owner.st_gid:
+            tree.delegate(path, owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise because(f"cannot make the cgroup `{path}`", error) from None
     return path

@@ -9,9 +9,12 @@ from .. import jsonio, log
 from ..errors import Error
 from ..init.dialogue import CONSOLE
 from ..plan import entry as planning
+from ..plan import handover
+from ..plan.facts import Handover
+from ..settings import environ
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
-from .caller import absolute, document, listen_fds
+from .caller import absolute, document
 from .entry import Entry, enter
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
@@ -46,6 +49,8 @@ class Execution:
         self.container = Container(settings.root, identity.check(options.id))
         self.pid = 0
         self._frozen = False
+        self._passed = 0
+        """how many descriptors a service manager passed to us"""
 
     def begin(self) -> int:
         """Start the program. Returns the terminal's other side, -1 without one; raises Error."""
@@ -53,16 +58,22 @@ class Execution:
         self._check_status()
         config = kept(jsonio.contents(f"{self.container.path}/{CONFIG}"), CONFIG)
         joining = asked(config, options)
+        handed = self._handover()
+        if handed:
+            joining = handover.process(joining, handed)
         console.check(joining, options, options.detach)
-        entry = enter(known, options.cgroup, lambda way: self._entry(joining, config, way))
+        entry = enter(known, options.cgroup, lambda way: self._entry(joining, config, way, handed))
         self.pid = entry.init.pid
         try:
             return self._converse(entry, joining, planning.outside(joining, config))
-        except BaseException:
-            entry.init.abandon()
-            raise
+        except BaseException as error:
+            from . import oomkill  # of those alone that fail
 
-    def _entry(self, joining: Process, config: Config, way: Door) -> Entry:
+            cause = oomkill.blamed(error, entry.init.pid)
+            entry.init.abandon()
+            raise cause from None
+
+    def _entry(self, joining: Process, config: Config, way: Door, handed: Handover | None) -> Entry:
         """Start the init that goes this way. Raises Error."""
         known = self.container.known
         target = process.open_pidfd(known.pid, known.start_time)
@@ -71,16 +82,27 @@ class Execution:
         program, flags = filters.program(config, self.root)
         facts = probe.facts({**config, "process": joining})
         keyring = known.id if known.keyring else ""
-        ops, warnings = planning.plan(joining, config, facts, way, program, flags, keyring)
+        own_pid = handover.own_pid(joining, handed)
+        ops, warnings = planning.plan(joining, config, facts, way, program, flags, keyring, own_pid)
         for text in warnings:
             log.warning(text)
         if log.wants("debug"):
             for op in [*ops, *planning.outside(joining, config)]:
                 log.debug(op.describe())
         try:
-            return Entry(ops, target, self.options.preserve_fds + listen_fds())
+            return Entry(ops, target, self.options.preserve_fds + self._passed)
         finally:
             posix.close(target)
+
+    def _handover(self) -> Handover | None:
+        """Return what a service manager handed over for the program, None when nothing. Raises Error."""
+        if not environ("LISTEN_FDS"):
+            return None
+        from . import activation  # for who is run by a service manager alone
+
+        passed = activation.passed()
+        self._passed = passed.count
+        return Handover(passed.variables(), passed.own_pid(), [])
 
     def _check_status(self) -> None:
         """Refuse a container in which nothing can run. Raises Error."""

@@ -8,9 +8,20 @@ from select import POLLIN, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
+    from typing import Protocol
 
     from .relay import Relay
+
+    class Watcher(Protocol):
+        """Something of the container's that is looked after meanwhile."""
+
+        def register(self, watched: poll) -> int | None:
+            """Say what is waited for; return for how many milliseconds at most, None for ever."""
+
+        def handle(self, ready: Collection[int]) -> None:
+            """Do what there is to do, when these descriptors are ready."""
+
 
 # not passed on: they concern our own output and terminal; one that is somebody else's at the moment must not stop us
 IGNORED = (_signal.SIGPIPE, _signal.SIGTTIN, _signal.SIGTTOU)
@@ -19,11 +30,25 @@ LAST = 64
 
 
 class Foreground:
-    """The wait for one container. `master` is its terminal's other side, -1 for none."""
+    """The wait for one container. `master` is its terminal's other side, -1 for none.
 
-    def __init__(self, pid: int, master: int, reap_orphans: bool) -> None:
+    `stop_signal` is what SIGTERM is passed on as: what its image has for a request to stop.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        master: int,
+        reap_orphans: bool,
+        watching: Sequence[Watcher] = (),
+        stop_signal: int = _signal.SIGTERM,
+    ) -> None:
         self.pid = pid
         self.status: int | None = None
+        self.ended = 0
+        """the same as wait(2) tells it"""
+        self._watching = watching
+        self._stop_signal = stop_signal
         self._unwanted = False
         if reap_orphans:
             become_subreaper()
@@ -49,7 +74,12 @@ class Foreground:
         watched.register(self._caught, POLLIN)
         if self.relay:
             self.relay.register(watched)
-        for fd, _ in watched.poll():
+        timeouts = [watcher.register(watched) for watcher in self._watching]
+        ready = [fd for fd, _ in watched.poll(min((ms for ms in timeouts if ms is not None), default=None))]
+        # before we take notice of an end: of who has been collected nobody can tell where it was
+        for watcher in self._watching:
+            watcher.handle(ready)
+        for fd in ready:
             if fd == self._caught:
                 self._signals(posix.read(fd, 512))
             elif self.relay:
@@ -64,6 +94,8 @@ class Foreground:
             elif self.status is None:
                 if number == _signal.SIGCONT and self.relay:
                     self.relay.resume()
+                if number == _signal.SIGTERM:
+                    number = self._stop_signal
                 try:
                     posix.kill(self.pid, number)  # our child, not yet reaped: the pid is still its own
                 except ProcessLookupError:
@@ -80,6 +112,7 @@ class Foreground:
             if pid == 0:
                 return
             if pid == self.pid:
+                self.ended = status
                 ended_by = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
                 self.status = 128 + ended_by if ended_by else posix.WEXITSTATUS(status)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from time import monotonic, sleep
+from time import monotonic
 
+from ..cgroup import freezer as cgroup_freezer
 from ..cgroup.events import event
 from ..errors import Error, because
 from ..kernelfs import write
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .store import Known
 
 DEADLINE = 10.0
-STEP = 0.002  # seconds between two looks at a cgroup that freezes
 
 
 def set_frozen(settings: Settings, options: Options, frozen: bool) -> None:
@@ -55,11 +55,7 @@ def _by_cgroup(cgroup: str, frozen: bool) -> None:
     """Do it by the container's own cgroup, if it has not been done yet, and wait for it. Raises Error, OSError."""
     if event(cgroup, "frozen") == frozen:
         return
-    deadline = monotonic() + DEADLINE
-    write(f"{cgroup}/cgroup.freeze", "1" if frozen else "0")
-    while event(cgroup, "frozen") != frozen:
-        if monotonic() >= deadline:
-            if frozen:
-                write(f"{cgroup}/cgroup.freeze", "0")
-            raise Error(f"`{cgroup}` did not {'freeze' if frozen else 'thaw'} within {DEADLINE:.0f} s")
-        sleep(STEP)
+    if not cgroup_freezer.set_frozen(cgroup, frozen, monotonic() + DEADLINE):
+        if frozen:
+            write(f"{cgroup}/cgroup.freeze", "0")
+        raise Error(f"`{cgroup}` did not {'freeze' if frozen else 'thaw'} within {DEADLINE:.0f} s")

@@ -1,4 +1,4 @@
-"""User namespaces that do nothing but map the ids of mounts (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
+"""User namespaces and their maps: those that do nothing but map the ids of mounts (mount_setattr(2)), too."""
 
 from __future__ import annotations
 
@@ -77,3 +77,18 @@ def _write(pid: int, name: str, text: str) -> None:
     except OSError as error:
         shown = text.replace("\n", "; ")
         raise because(f"cannot write `{shown[:200]}{'…' if shown[200:] else ''}` to {name}", error) from None
+
+
+def root_of(pid: int) -> tuple[int, int] | None:
+    """Return who root of a process's user namespace is here, user and group; None where it is nobody. Raises Error."""
+    try:
+        owners = [_root(kernelfs.whole(f"/proc/{pid}/{name}")) for name in ("uid_map", "gid_map")]
+    except OSError as error:
+        raise because(f"cannot read the id maps of process {pid}", error) from None
+    return (owners[0], owners[1]) if min(owners) >= 0 else None
+
+
+def _root(text: str) -> int:
+    """Return what 0 is mapped to, -1 for nothing."""
+    ranges = [[int(number) for number in line.split()] for line in text.splitlines()]
+    return next((outside for inside, outside, _ in ranges if inside == 0), -1)

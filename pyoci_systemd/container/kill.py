@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _signal
+import posix
 
 from .. import signalname
+from ..cgroup.events import event
 from ..errors import Error, because
 from . import identity, process
 from .store import Container, boot_id
@@ -35,8 +37,8 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
     # the pids and cgroups of another boot are somebody else's by now
     ours = known.boot_id == boot_id()
     try:
-        if everything and known.cgroup and ours:
-            signal_all(known.cgroup, number)
+        if everything and ours and (event(known.cgroup, "populated") if known.cgroup else known.pid):
+            signal_all(container, number)
         elif not known.pid or not ours or not process.send_signal(known.pid, known.start_time, number):
             # these words tell containerd and CRI-O that there is nothing left to kill
             raise Error(f"cannot kill `{container.id}`: container not running")
@@ -44,15 +46,35 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
         raise because(f"cannot kill `{container.id}`", error) from None
 
 
-def signal_all(cgroup: str, number: int) -> None:
-    """Send a signal to every process of a cgroup. One that forks meanwhile is met in the next round. Raises OSError."""
-    from ..cgroup import tree  # 7 kB of code; few ask for all
+def signal_all(container: Container, number: int) -> None:
+    """Send a signal to every process of a container. Raises Error, OSError.
 
-    if number == _signal.SIGKILL:
+    They are frozen meanwhile: one that forks faster than we read would never be met. To a paused container it is sent,
+    too, and arrives when that is resumed.
+    """
+    from ..cgroup import freezer, tree  # few ask for all
+    from . import lock, members
+
+    known = container.known
+
+    def send() -> None:
+        for pid in members.pids(known):
+            process.send_signal(pid, process.start_time(pid), number)
+
+    cgroup = known.cgroup
+    if cgroup and number == _signal.SIGKILL:
         tree.kill(cgroup)
         return
-    met: set[int] = set()
-    while new := [pid for pid in tree.processes(cgroup) if pid not in met]:
-        met.update(new)
-        for pid in new:
-            process.send_signal(pid, process.start_time(pid), number)
+    if not cgroup or f"{tree.of_process(posix.getpid())}/".startswith(f"{cgroup}/"):
+        send()  # nothing to freeze; or we are a hook in there, and would never thaw ourselves
+        return
+    # no pause or resume meanwhile. A `start` that runs our hooks has it as well, and is not waited for
+    held = lock.take(container.path)
+    # nor may a signal that ends us leave it frozen
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    try:
+        freezer.while_frozen(cgroup, send)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        if held >= 0:
+            posix.close(held)

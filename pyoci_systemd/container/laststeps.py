@@ -6,7 +6,7 @@ import posix
 from _signal import SIGKILL
 
 from ..errors import Error, failure
-from ..init.dialogue import ERROR, PATIENCE
+from ..init.dialogue import ERROR, PATIENCE, Died
 from ..plan.ops import AwaitStart
 from . import process
 
@@ -45,6 +45,18 @@ def await_program(container: Container, init: Init, pid: int, explain: Callable[
         reply = None
     if reply and reply.kind == ERROR:
         raise explain(reply)
+    if reply is None and died(pid):
+        raise Died
+
+
+def died(pid: int) -> bool:
+    """Say whether an init ended and never became its program: that closes its channel too.
+
+    The name goes with the execve, a moment after the channel: asked twice, lest a program that ran in between counts.
+    """
+    return (
+        process.name(pid) == process.INIT and process.status(pid)[0] in ("Z", "X") and process.name(pid) == process.INIT
+    )
 
 
 def await_started(container: Container, init: Init) -> None:
@@ -52,9 +64,12 @@ def await_started(container: Container, init: Init) -> None:
     known = container.known
     try:
         await_program(container, init, known.pid, lambda reply: explain(container, reply))
-    except BaseException:
+    except BaseException as error:
+        from . import oomkill  # of those alone that fail
+
+        cause = oomkill.blamed(error, known.pid, known.start_time)
         process.send_signal(known.pid, known.start_time, SIGKILL)
-        raise
+        raise cause from None
 
 
 def explain(container: Container, reply: Reply) -> Error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 from .. import log
-from ..errors import Error, NotFound, printable
+from ..errors import Error, NotFound
 from ..jsonio import dumps
 from .state import describe
 from .store import Container, ids
+from .table import aligned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,5 @@ def gather(root: str) -> list[dict[str, object]]:
 
 
 def table(states: list[dict[str, object]]) -> str:
-    """Return the states as a table, each column as wide as its widest entry."""
-    rows = [[title for title, _ in COLUMNS]] + [[printable(str(state[key])) for _, key in COLUMNS] for state in states]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n" for row in rows)
+    """Return the states as a table."""
+    return aligned([[title for title, _ in COLUMNS], *([str(state[key]) for _, key in COLUMNS] for state in states)])

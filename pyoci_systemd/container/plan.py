@@ -21,6 +21,7 @@ def main(settings: Settings, options: Options) -> int:
     if not options.id:
         options.id = "container"
     options.console_socket = options.pid_file = ""
+    options.sockets = []
     creation = Creation(settings, options, wait_for_start=True)
     creation.load_and_plan()
     made = creation.made
@@ -59,6 +60,7 @@ def as_text(made: Plan) -> str:
         lines += [f"start the scope `{made.unit}` with"]
         lines += [f"    {name} = {said(value)}" if name != "PIDs" else "    PIDs = the container's first process"
                   for name, _, value in made.properties]  # fmt: skip
+    lines += where(made)
     if made.device_rules:
         rules = ", ".join(describe(rule) for rule in made.device_rules)
         lines += [f"have a program decide on devices, by the last rule that concerns an access: {rules}"]
@@ -69,6 +71,17 @@ def as_text(made: Plan) -> str:
         lines += [f"    {op.describe()}" for op in made.outside]
     lines += [f"warning: {warning}" for warning in made.warnings]
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def where(made: Plan) -> list[str]:
+    """Return the cgroups that are made, but for the one that every scope gets."""
+    place = made.placement
+    lines = [f"make the cgroup `/{place.path}`"] if place.path else []
+    if made.unit and place.subgroup != "container":
+        lines.append(f"make the cgroup `{place.subgroup}` below it" if place.subgroup else "make no cgroup below it")
+    if place.delegated:
+        lines.append(f"make the cgroup `{place.delegated}` below that, for the container to divide")
+    return lines
 
 
 def as_json(made: Plan) -> dict[str, object]:
@@ -88,6 +101,7 @@ def as_json(made: Plan) -> dict[str, object]:
     return {
         "unit": made.unit,
         "manager": made.manager,
+        "cgroups": {field: getattr(made.placement, field) for field in made.placement.fields},
         "rootfs": made.rootfs,
         "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],
         "device_rules": [describe(rule) for rule in made.device_rules],

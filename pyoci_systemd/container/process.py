@@ -20,6 +20,21 @@ def status(pid: int) -> tuple[str, int]:
     return fields[0], int(fields[19])
 
 
+def exit_status(pid: int, started: int) -> int | None:
+    """Return how a process ended, as wait(2) tells it, while nobody has collected it yet; else None.
+
+    proc_pid_stat(5). Who may not look into the process reads 0 there: what it takes is asked for first.
+    """
+    try:
+        posix.readlink(f"/proc/{pid}/ns/user")
+        fields = kernelfs.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    except OSError:
+        return None
+    # a first thread that has ended is a zombie too; the process ends with its last one
+    ended = fields[0] == "Z" and fields[17] == "1" and int(fields[19]) == started
+    return int(fields[49]) if ended else None
+
+
 INIT = "pyoci-init"
 
 
@@ -84,11 +99,16 @@ def wait_gone(pid: int, started: int, timeout: float) -> bool:
     fd = open_pidfd(pid, started)
     if fd < 0:
         return True
-    from select import POLLIN, poll  # 40 µs that only `delete` needs
-
     try:
-        waiting = poll()
-        waiting.register(fd, POLLIN)
-        return bool(waiting.poll(timeout * 1000))
+        return ended(fd, timeout)
     finally:
         posix.close(fd)
+
+
+def ended(pidfd: int, timeout: float = 0.0) -> bool:
+    """Wait until the process of a pidfd has ended; false when `timeout` seconds pass first."""
+    from select import POLLIN, poll  # 40 µs that only `delete` needs
+
+    waiting = poll()
+    waiting.register(pidfd, POLLIN)
+    return bool(waiting.poll(timeout * 1000))

@@ -35,6 +35,11 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), deadline)
 
 
+def with_pid(properties: Sequence[Property], pid: int) -> list[Property]:
+    """Return the properties with the process filled in."""
+    return [(name, kind, [pid] if name == "PIDs" else value) for name, kind, value in properties]
+
+
 def start(
     bus: Bus, unit: str, properties: list[Property], deadline: float, root: str, asked: Sequence[str] = ()
 ) -> None:
@@ -101,6 +106,11 @@ def _insist(
             refused.append(name)
 
 
+def directory(cgroup: str, unit: str) -> str:
+    """Return the cgroup of the scope in which the container has its cgroup."""
+    return f"{cgroup}/".partition(f"/{unit}/")[0] + f"/{unit}"
+
+
 def is_ours(bus: Bus, unit: str, mark: str, deadline: float) -> bool:
     """Does the unit carry this container's marker."""
     return mark in manager.unit_properties(bus, unit, "Unit", ("Documentation",), deadline=deadline)["Documentation"]
@@ -124,7 +134,9 @@ def clear(unit: str, mark: str, lingers: bool = False, patience: float = CLEAR_D
                 # systemd stops nothing that it has frozen
                 thaw(bus, unit, deadline)
                 manager.stop_unit(bus, unit, deadline=deadline)
-        except BusError:
+        except BusError as error:
+            if error.name == manager.NO_SUCH_UNIT:
+                return  # its last process has ended meanwhile, and with that the scope
             lingers = True
             raise
         finally:

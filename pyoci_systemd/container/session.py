@@ -48,9 +48,9 @@ def manager(config: Config, asked: str) -> str:
     return asked
 
 
-def without_cgroup(made: Plan, error: Error) -> str:
+def without_cgroup(config: Config, made: Plan, error: Error) -> str:
     """Return "" for the container's own cgroup, of a user who has asked for none (F246). Raises `error` for others."""
-    if not is_rootless() or made.cgroups_path or made.limits:
+    if not is_rootless() or config.get("linux", {}).get("cgroupsPath") or made.limits:
         raise error
     log.warning(f"the container stays in the cgroup of its caller: {error.message}")
     return ""

@@ -6,6 +6,7 @@ import posix
 
 from ..errors import Error, because
 from ..init.dialogue import GATE, PATIENCE, Init
+from ..settings import environ
 from . import identity, process, unixsocket
 from .laststeps import await_started
 from .store import START, Container
@@ -26,6 +27,22 @@ def main(settings: Settings, options: Options) -> int:
     if not container.known.last_steps:
         raise Error(f"cannot start `{container.id}`: its config.json has no process")
     init = Init(connect(container), 0)
+    if not container.known.notify or not environ("NOTIFY_SOCKET"):
+        go(settings, container, init)
+        return 0
+    from .service import listen_for_start  # for who is run by a service manager alone
+
+    proxy = listen_for_start(container.path, container.known)
+    try:
+        go(settings, container, init)
+        proxy.until_ready()
+    finally:
+        proxy.close()
+    return 0
+
+
+def go(settings: Settings, container: Container, init: Init) -> None:
+    """Let it run its program, and wait until it does. Raises Error."""
     init.let_through()
     # of many that start it, the init answers one; the others find the socket closed
     try:
@@ -40,14 +57,13 @@ def main(settings: Settings, options: Options) -> int:
         from . import starthooks
 
         starthooks.start(settings, container, init)
-        return 0
+        return
     try:
         await_started(container, init)
     except Error:
         # so that whoever asks next finds it stopped
         process.wait_gone(container.known.pid, container.known.start_time, PATIENCE)
         raise
-    return 0
 
 
 def connect(container: Container) -> socket:

@@ -16,7 +16,10 @@ OCI_VERSION = "1.3.0"
 
 
 def describe(container: Container) -> dict[str, object]:
-    """Return the state of a container, keys in crun's order. Raises NotFound, Error."""
+    """Return the state of a container, keys in crun's order, then how it ended as far as that is known.
+
+    Raises NotFound, Error.
+    """
     status = container.status()
     known = container.known
     state: dict[str, object] = {
@@ -33,6 +36,11 @@ def describe(container: Container) -> dict[str, object]:
     state["owner"] = known.owner
     if known.annotations:
         state["annotations"] = known.annotations
+    if status == "stopped":
+        from . import ending  # of those alone that have ended
+
+        if how := ending.of(container):
+            state["exit"] = how
     return state
 
 

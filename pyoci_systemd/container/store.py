@@ -3,6 +3,7 @@
     ROOT/ID/           0700; flock(2) on it serialises create, start and delete
     ROOT/ID/state.json what is known, written by tmp, fsync and rename
     ROOT/ID/config.json  the copy of the bundle's: later changes of the bundle's have no effect (spec: CFG6)
+    ROOT/ID/notify/    where its programs find the socket for what they tell our service manager (notify.py)
     ROOT/ID/start      the socket on which the container waits for `start`; gone when it has been started
 
 The directory comes before the first side effect and goes after the last one is undone. So whatever a killed create
@@ -28,6 +29,7 @@ STATE, CONFIG, START = "state.json", "config.json", "start"
 LEARNED = ".systemd-unknown"  # beside the containers: learned.py
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
+LINGER = "org.systemd.property.CollectMode"  # the annotation by which a scope that has failed may stay
 
 
 class Known(Record):
@@ -59,8 +61,13 @@ class Known(Record):
     """what `create` was told by its environment; `start` has another"""
     hooks: list[str] = []
     """the kinds of hooks that config.json has"""
+    sockets: list[str] = []
+    """those of our own making in the file system, which go with it"""
+    notify: bool = False
+    """does it tell our service manager how it is"""
 
 
+_boot: list[str] = []
 BLANK = Known("", "", "", "", "", "")
 
 
@@ -72,7 +79,9 @@ def now() -> str:
 
 def boot_id() -> str:
     """Return the id of this boot: a pid of another boot means nothing."""
-    return kernelfs.read("/proc/sys/kernel/random/boot_id").strip()
+    if not _boot:  # `list` asks a thousand times
+        _boot.append(kernelfs.read("/proc/sys/kernel/random/boot_id").strip())
+    return _boot[0]
 
 
 class Container:
@@ -203,11 +212,13 @@ class Container:
     # -- the end
 
     def remove(self) -> None:
-        """Remove the directory. Raises Error."""
+        """Remove the directory, and the sockets that go with it. Raises Error."""
+        if self._known and self._known.sockets:
+            from . import sockets  # of `--socket` alone
+
+            sockets.remove(self._known.sockets)
         try:
-            for name in posix.listdir(self.path):
-                remove_file(f"{self.path}/{name}")
-            posix.rmdir(self.path)
+            remove_directory(self.path)
         except FileNotFoundError:
             pass  # another one was faster
         except OSError as error:
@@ -231,6 +242,16 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
     except OSError as error:
         remove_file(temporary)
         raise because(f"cannot write `{path}`", error) from None
+
+
+def remove_directory(path: str) -> None:
+    """Remove a directory and all in it; a link is removed, not followed. Raises OSError."""
+    for entry in posix.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            remove_directory(entry.path)
+        else:
+            remove_file(entry.path)
+    posix.rmdir(path)
 
 
 def remove_file(path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import pack
 from errno import ENAMETOOLONG
 
@@ -15,24 +15,29 @@ if TYPE_CHECKING:
 LONGEST = 80  # bytes of a name: what a descriptor's directory leaves of sun_path
 
 
-def listen(path: str) -> socket:
+def listen(path: str, backlog: int = 16) -> socket:
     """Return a socket that listens at `path`. Raises OSError."""
 
     def wait_at(gate: socket, name: str) -> None:
         gate.bind(name)
-        gate.listen(16)
+        gate.listen(backlog)
 
     return _at(path, wait_at)
 
 
-def connect(path: str, timeout: float) -> socket:
+def receiver(path: str) -> socket:
+    """Return a socket that takes datagrams at `path`. Raises OSError."""
+    return _at(path, lambda end, name: end.bind(name), SOCK_DGRAM)
+
+
+def connect(path: str, timeout: float, kind: int = SOCK_STREAM) -> socket:
     """Return a connection to whoever listens at `path`, with `timeout` seconds for each step. Raises OSError."""
 
     def reach(peer: socket, name: str) -> None:
         peer.settimeout(timeout)
         peer.connect(name)
 
-    return _at(path, reach)
+    return _at(path, reach, kind)
 
 
 def send(path: str, text: bytes, fd: int, timeout: float) -> None:
@@ -44,12 +49,12 @@ def send(path: str, text: bytes, fd: int, timeout: float) -> None:
         peer.close()
 
 
-def _at(path: str, use: Callable[[socket, str], None]) -> socket:
+def _at(path: str, use: Callable[[socket, str], None], kind: int = SOCK_STREAM) -> socket:
     directory, _, name = path.rpartition("/")
     if len(name.encode("utf-8", "surrogateescape")) > LONGEST:
         raise OSError(ENAMETOOLONG, posix.strerror(ENAMETOOLONG))
     fd = posix.open(directory or ("/" if path[:1] == "/" else "."), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    end = socket(AF_UNIX, kind | SOCK_CLOEXEC)
     try:
         use(end, f"/proc/self/fd/{fd}/{name}")
     except OSError:

@@ -1,8 +1,9 @@
 """`pyoci update`: change the limits of a container that lives.
 
 What is asked is laid over what the container has, section by section, for some limits are known by others: swap is
-counted with memory, a quota with its period. systemd is told first, so that a daemon-reload knows it too; then the
-container's own cgroup is written. The copy of config.json is kept up to date, for the next update and for `exec`.
+counted with memory, a quota with its period. The container's own cgroup is written first, for the kernel judges and
+systemd takes anything; then systemd is told, so that a daemon-reload knows it too. The copy of config.json is kept up
+to date, for the next update and for `exec`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ..cgroup import tree
 from ..errors import Error, SpecError, because
 from ..plan import overrides, resources
 from ..plan.limits import devices as device_rules
+from ..plan.limits import memory, numbers
 from ..plan.marker import marker
 from ..spec.kept import kept
 from ..spec.load import load_resources
@@ -65,10 +67,10 @@ def main(settings: Settings, options: Options) -> int:
         raise Error(f"cannot update `{container.id}`: container not running")
     config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
     before = config.get("linux", {}).get("resources", {})
-    after = merged(before, asked)
     try:
+        after = merged(before, asked)
         load_resources(jsonio.dumps(after).encode(), OF_THE_DOCUMENT)
-        change(container, only(after, asked), named)
+        change(container, steps(before, only(after, asked)), named)
     except SpecError as error:
         raise SpecError(error.message.replace(OF_THE_CONFIG, OF_THE_DOCUMENT, 1)) from None
     keep(container, config, after)
@@ -104,7 +106,11 @@ def number(text: str, option: str) -> int:
 
 
 def merged(before: Resources, asked: Resources) -> Resources:
-    """Return the limits with what is asked laid over them, member by member."""
+    """Return the limits with what is asked laid over them, member by member.
+
+    What `unified` says counts more than a section, so a section that is asked for takes the place of what it said.
+    Raises SpecError.
+    """
     result: Any = {**before}
     for section, value in asked.items():
         old = result.get(section)
@@ -113,32 +119,61 @@ def merged(before: Resources, asked: Resources) -> Resources:
     was_idle, cpu = before.get("cpu", {}).get("idle") == 1, result.get("cpu", {})
     if was_idle and cpu.get("idle") == 0 and not cpu.get("shares"):
         result["cpu"] = {**cpu, "shares": 1024}  # or the unit would stay idle: it has one property for both
+    if result.get("unified"):
+        sections: Any = {name: value for name, value in result.items() if name in asked and name != "unified"}
+        said = {file.name for file in resources.files(sections)} - {*asked.get("unified", ())}
+        result["unified"] = {key: value for key, value in result["unified"].items() if key not in said}
     return result  # type: ignore[no-any-return]
 
 
 def only(after: Resources, asked: Resources) -> Resources:
-    """Return the sections that are asked about: what an administrator has set of the others stays."""
+    """Return the sections, and files of `unified`, that are asked about: what an administrator set of others stays."""
     result: Any = {section: value for section, value in after.items() if section in asked}
+    if "unified" in asked:
+        result["unified"] = asked["unified"]
     return result  # type: ignore[no-any-return]
+
+
+def steps(before: Resources, limits: Resources) -> list[Resources]:
+    """Return what has to be asked for, one after the other; `limits` come last."""
+    first: Any = {}
+    if before.get("cpu", {}).get("burst") and "burst" in limits.get("cpu", {}):
+        first["cpu"] = {"burst": 0}  # the kernel refuses a quota below the burst in force
+    old, new = before.get("memory", {}), limits.get("memory", {})
+    if old.get("swap") and new.get("swap") and 0 < new.get("limit", 0) < old.get("limit", 0):
+        # to get below a limit of memory it swaps, and kills where it may not: room for that comes first
+        room, wider = memory.swap(old), memory.swap(new)
+        if room >= 0 and not 0 <= wider <= room:
+            first["unified"] = {"memory.swap.max": numbers.number(wider)}
+    return [first, limits] if first else [limits]
 
 
 # -- what is done
 
 
-def change(container: Container, limits: Resources, named: list[Property]) -> None:
-    """Tell systemd, also the properties that were asked for by name, and write the files. Raises Error."""
+def change(container: Container, asked: list[Resources], named: list[Property]) -> None:
+    """Refuse what can be known to fail, then do one step after the other, the properties by name last. Raises Error."""
     known = container.known
     if named and not known.unit:
         raise Error(f"cannot update `{container.id}`: it has no scope that could have the property `{named[0][0]}`")
     if not known.cgroup:
         raise Error(f"cannot update `{container.id}`: it has no cgroup of its own")
-    if limits.get("devices") and not probe.facts({}).restricts_devices:  # type: ignore[typeddict-item]
+    if asked[-1].get("devices") and not probe.facts({}).restricts_devices:  # type: ignore[typeddict-item]
         log.warning(device_rules.UNPRIVILEGED)
-        limits = device_rules.enforced(limits, False)
-    told, files = resources.properties(limits), resources.files(limits)
-    check_usage(known.cgroup, limits)
-    for file in files:
-        tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
+        asked[-1] = device_rules.enforced(asked[-1], False)
+    check_usage(known.cgroup, asked[-1])
+    for step in asked:
+        for file in resources.files(step):
+            tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
+    for step in asked:
+        perform(container, step, named if step is asked[-1] else [])
+
+
+def perform(container: Container, limits: Resources, named: list[Property]) -> None:
+    """Write the files, all or none, tell systemd, and exchange what restricts devices. Raises Error."""
+    known = container.known
+    files, told = resources.files(limits), resources.properties(limits)
+    tree.change(known.cgroup, files)
 
     def tell() -> None:
         if known.unit and (told or named):
@@ -150,7 +185,8 @@ def change(container: Container, limits: Resources, named: list[Property]) -> No
         devices.change(known, limits, tell)
     else:
         tell()
-    tree.apply(known.cgroup, files)
+    if known.unit:
+        tree.change(scope.directory(known.cgroup, known.unit), [file for file in files if file.above])
 
 
 def tell_systemd(container: Container, told: list[Property], named: list[Property]) -> None:
@@ -164,9 +200,9 @@ def tell_systemd(container: Container, told: list[Property], named: list[Propert
 
 def check_usage(cgroup: str, limits: Resources) -> None:
     """Refuse a limit below what is in use, if that is asked for: the kernel would kill. Raises Error."""
-    memory = limits.get("memory", {})
-    maximum = memory.get("limit", -1)
-    if not memory.get("checkBeforeUpdate") or maximum < 0:
+    asked = limits.get("memory", {})
+    maximum = asked.get("limit", -1)
+    if not asked.get("checkBeforeUpdate") or maximum < 0:
         return
     try:
         used = int(kernelfs.read(f"{cgroup}/memory.current"))

@@ -45,6 +45,13 @@ class Reply(Record):
     other: int = -1
 
 
+class Died(Error):
+    """The init ended without a word: something killed it."""
+
+    def __init__(self) -> None:
+        super().__init__("the container's init died")
+
+
 PROGRAM = __file__.rpartition("/")[0] + "/pyoci-init"
 
 
@@ -134,7 +141,7 @@ class Init:
         except ConnectionError:
             reply = None
         if reply is None:
-            raise Error("the container's init died")
+            raise Died
         if reply.kind == ERROR:
             raise failure(reply)
         if kind == PID and (reply.kind == COPY_UP or (reply.kind == GATE and reply.value != value)):

@@ -185,10 +185,10 @@ static bool take_arg(struct reader *r, char type, struct arg *arg)
 	}
 }
 
-/* Return a NULL-terminated array of the strings of a vector, with room for one more; NULL when memory is short. */
+/* Return a NULL-terminated array of the strings of a vector, with room for four more; NULL when memory is short. */
 char **vector(const struct arg *a)
 {
-	char **strings = calloc((size_t)a->length + 2, sizeof *strings);
+	char **strings = calloc((size_t)a->length + 5, sizeof *strings);
 	const char *text = a->text;
 
 	for (uint32_t i = 0; strings && i < a->length; i++) {

@@ -57,6 +57,9 @@ int write_proc(const char *path, const char *value);
 int write_text(int fd, const char *value);
 int done(int result, int one, int other);
 
+/* process.c */
+extern char **more; /* the next variable that the environment gets besides */
+
 /* mounts.c */
 int new_mount(const char *type, const char *source, const struct arg *data);
 

@@ -7,20 +7,29 @@ from .words import STATE_GATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..spec.types import Config, Process
     from .facts import Door, Facts
 
 
 def plan(
-    joining: Process, config: Config, facts: Facts, door: Door, program: bytes, flags: int, keyring: str = ""
+    joining: Process,
+    config: Config,
+    facts: Facts,
+    door: Door,
+    program: bytes,
+    flags: int,
+    keyring: str = "",
+    own_pid: Sequence[str] = (),
 ) -> tuple[list[ops.Op], list[str]]:
     """Return the ops of a process that joins the container of `config`, and warnings.
 
     `program` is the compiled seccomp filter, empty for none: what confines the container confines whoever joins it.
     `keyring` is the name of the container whose session keyring it gets one like, "" to keep that of the caller.
-    Raises SpecError for what cannot be done.
+    `own_pid` are the variables that say which process it is. Raises SpecError for what cannot be done.
     """
-    steps, warnings = process.become(joining, config, facts, [ops.Await(STATE_GATE)], program, flags)
+    steps, warnings = process.become(joining, config, facts, [ops.Await(STATE_GATE)], program, flags, own_pid)
     before, after = scheduling.exec_affinity(joining, moves=bool(door.cgroup))
     return [
         *labels.procfs(joining, facts),

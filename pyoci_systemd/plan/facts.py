@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from ..record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..spec.types import Mount
+
+
+class Handover(Record):
+    """What the container gets besides config.json because its runtime is run by a service manager."""
+
+    variables: list[str]
+    """of the environment, as NAME=VALUE"""
+    own_pid: list[str]
+    """names of variables of which the value is the pid that the program sees itself as"""
+    mounts: list[Mount]
+
 
 class Facts(Record):
     """The host, as one probe found it."""
@@ -53,6 +67,7 @@ class Request(Record):
     """what `--property` says of the scope, NAME=VALUE"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
+    handover: Handover | None = None
 
 
 class Door(Record):

@@ -605,6 +605,17 @@ class Home(Op):
     uid: int
 
 
+class OwnPid(Op):
+    """say in the variable `{variable}` which process it is
+
+    As it sees itself, which nobody outside knows beforehand: it compares (sd_listen_fds(3), sd_watchdog_enabled(3)).
+    """
+
+    variable: str
+
+    function = 'asprintf(more++, "%s=%d", variable, getpid())'
+
+
 class Chdir(Op):
     """change to the working directory `{path}`{last}
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import handlers, idmaps, managers, namespaces, ops, overrides, process, properties, resources, rootfs, seccomp
+from . import (
+    handlers,
+    handover,
+    idmaps,
+    managers,
+    namespaces,
+    ops,
+    overrides,
+    placement,
+    process,
+    properties,
+    resources,
+    rootfs,
+    seccomp,
+)
 from .facts import Facts, Request
 from .handles import Handles, Mapping
 from .limits import devices
@@ -14,6 +28,7 @@ if TYPE_CHECKING:
     from ..cgroupfile import File
     from ..spec.types import Config
     from .limits.devices import Rule
+    from .placement import Placement
 
     Property = tuple[str, str, object]
 
@@ -29,14 +44,16 @@ class Plan(Record):
     manager: str
     limits: list[File]
     """what is written into the container's own cgroup"""
-    cgroups_path: str
-    """linux.cgroupsPath for the cgroupfs manager"""
+    placement: Placement
+    """the cgroups in which it lives"""
     rootfs: str
     outside: list[ops.Op]
     """what is done to the init from the runtime's own user namespace when it waits for the last time"""
     ops: list[ops.Op]
     uid_map: str
     gid_map: str
+    user_namespace: bool
+    """has the container one, new or joined"""
     warnings: list[str]
     mappings: list[Mapping]
     """user namespaces for mounts; they are sent with the ops, after the start socket"""
@@ -53,6 +70,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     """
     seccomp.listener(config, request.bundle, request.seccomp_receiver)  # that there is one where it is needed
     handlers.check(config.get("annotations") or {})
+    config = handover.extended(config, request.handover)
     manager = managers.manager(config, request.manager)
     asked = config.get("linux", {}).get("resources", {})
     kept = manager != "disabled" and facts.restricts_devices
@@ -65,6 +83,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     if not kept and devices.restricts(asked):
         # the default list of a client's is no reason to fail; the caller is told what that means
         warnings.append(devices.NO_CGROUP if manager == "disabled" else devices.UNPRIVILEGED)
+    warnings += placement.warnings(config, manager)
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
     if request.properties and not unit:
         raise SpecError(f"--property: there is no scope under the manager `{manager}`")
@@ -87,12 +106,13 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         asked=[name for name, _, _ in named],
         manager=manager,
         limits=files,
-        cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",
+        placement=placement.plan(config, manager, request.id),
         rootfs=rootfs.root_path(config, request.bundle),
         ops=[*building, *steps],
         outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,
+        user_namespace=process.in_user_namespace(config),
         warnings=warnings,
         mappings=handles.mappings,
         devices=handles.devices,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..spec import sysctl
-from . import credentials, labels, namespaces, ops, scheduling
+from . import credentials, handover, labels, namespaces, ops, scheduling
 from .facts import Facts, Request
 from .managers import manager
 from .words import CAPABILITIES, LISTENER_GATE, NEW_LISTENER, PERSONALITIES, RLIMITS, START_GATE, STATE_GATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..spec.types import Config, Process
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,7 +32,8 @@ def plan(config: Config, facts: Facts, request: Request, program: bytes, flags: 
             # it would have to look into an init that as yet has no filter, and so could whatever the image brings
             raise SpecError("config.json: hooks.startContainer: only root's containers can have such hooks")
         gates.append(ops.Await(START_GATE))
-    steps, warnings = become(process, config, facts, gates, program, flags)
+    own_pid = handover.own_pid(process, request.handover)
+    steps, warnings = become(process, config, facts, gates, program, flags, own_pid)
     return [
         *_system(config),
         *labels.message_queues(config, facts),
@@ -41,9 +44,17 @@ def plan(config: Config, facts: Facts, request: Request, program: bytes, flags: 
 
 
 def become(
-    process: Process, config: Config, facts: Facts, gates: list[ops.Op], program: bytes, flags: int
+    process: Process,
+    config: Config,
+    facts: Facts,
+    gates: list[ops.Op],
+    program: bytes,
+    flags: int,
+    own_pid: Sequence[str] = (),
 ) -> tuple[list[ops.Op], list[str]]:
     """Return the ops that make a process of the container's one that runs the program, and warnings.
+
+    `own_pid` are the variables that say which process it is.
 
     Everything that can fail is done before the gates, so that `create` reports it; only what must be last is left
     for afterwards. A filter that is loaded without noNewPrivileges needs CAP_SYS_ADMIN, so that is given up after it;
@@ -72,6 +83,7 @@ def become(
         *([_with_admin(sets)] if privileged_filter else [final]),
         *([ops.NoNewPrivileges()] if process.get("noNewPrivileges") else []),
         *_executable(process),
+        *[ops.OwnPid(variable) for variable in own_pid],
         *gates,
         ops.CloseOnExec(),
         *filtered,

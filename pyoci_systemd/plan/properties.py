@@ -37,6 +37,9 @@ def unit_and_slice(config: Config, container_id: str) -> tuple[str, str]:
         if not colon or not rest.strip(":"):
             raise SpecError(f"config.json: linux.cgroupsPath: `{path}` is not of the form `slice:prefix:name`")
         name = f"{prefix}-{last}" if second and prefix else last or prefix
+        if name.endswith(".slice"):
+            reason = "a slice, and these hold no processes: a container's unit is a scope"
+            raise SpecError(f"config.json: linux.cgroupsPath: `{name}` is the name of {reason}")
         if parent and not is_slice(parent):
             raise SpecError(f"config.json: linux.cgroupsPath: `{parent}` is not the name of a slice")
     unit = escape(name) + ".scope"

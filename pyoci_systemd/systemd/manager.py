@@ -203,6 +203,8 @@ def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadl
         if removed.sender == job.sender or removed.sender == _owner(bus, deadline):
             break
     result = removed.values()[3]
+    if result == "frozen":
+        raise BusError(JOB_FAILED, f"`{job.unit}`: its slice is frozen", hint="thaw it: `systemctl thaw SLICE`")
     if result != "done":
         raise BusError(JOB_FAILED, f"`{job.unit}`: the job ended with `{result}`")
 

@@ -30,6 +30,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from tests.integration import leaks, needs
+from tests.integration.needs import SLOWER
 
 T = TypeVar("T")
 BUSYBOX = pathlib.Path("/bin/busybox")
@@ -164,7 +165,7 @@ def run(runtime: str) -> Run:
         with open(os.memfd_create("stdout"), "w+") as out, open(os.memfd_create("stderr"), "w+") as err:
             stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
             done = subprocess.run(
-                [runtime, *args], stdout=out, stderr=err, text=True, cwd=cwd, env=env, timeout=timeout, **stdin
+                [runtime, *args], stdout=out, stderr=err, text=True, cwd=cwd, env=env, timeout=timeout * SLOWER, **stdin
             )
             out.seek(0), err.seek(0)
             result = subprocess.CompletedProcess(done.args, done.returncode, out.read(), err.read())
@@ -203,7 +204,7 @@ def bundle(tmp_path: pathlib.Path, runtime: str, busybox_rootfs: pathlib.Path) -
     """Return a bundle that runs `true`, made from the default config of the runtime under test."""
     path = tmp_path / "bundle"
     shutil.copytree(busybox_rootfs, path / "rootfs", symlinks=True)
-    subprocess.run([runtime, "spec"], cwd=path, check=True, timeout=10)
+    subprocess.run([runtime, "spec"], cwd=path, check=True, timeout=10 * SLOWER)
     config = json.loads((path / "config.json").read_text())
     config["process"]["terminal"] = False
     return Bundle(path, config).args("true")
@@ -227,7 +228,7 @@ class Podman:
         """Run podman with a verb; `run` and `create` get no network, and no limit that the host cannot give."""
         limits = ["--network=none", "--pids-limit=0"] if verb in ("run", "create") else []
         command = ["podman", "--runtime", self.runtime, verb, *limits, *args]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30 * SLOWER)
         if check:
             assert done.returncode == 0, done
         return done
@@ -250,10 +251,10 @@ def wait_until() -> Callable[..., Any]:
     """Return what waits for a condition, with a deadline."""
 
     def wait(condition: Callable[[], T], what: str = "the condition", seconds: float = 5.0) -> T:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * SLOWER
         while not (value := condition()):
             if time.monotonic() > deadline:
-                pytest.fail(f"waited {seconds:g} s for {what}")
+                pytest.fail(f"waited {seconds * SLOWER:g} s for {what}")
             time.sleep(0.01)
         return value
 

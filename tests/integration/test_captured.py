@@ -37,7 +37,7 @@ def adapt(config: Any, bundle: Bundle, name: str, *, whole: bool = False) -> Non
     config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "overlay"]
     for index, mount in enumerate(config["mounts"]):
         if mount["type"] == "bind" and not pathlib.Path(mount["source"]).exists():
-            mount["source"] = str(source(bundle.path / f"source-{index}", mount["destination"]))
+            mount["source"] = str(source(bundle.path / f"source-{name}-{index}", mount["destination"]))
 
 
 def limited() -> list[str]:
@@ -62,7 +62,7 @@ def source(path: pathlib.Path, destination: str) -> pathlib.Path:
 def give(rootfs: pathlib.Path, linux: Any) -> None:
     """Make the container's root the owner of its root filesystem."""
     owner, group = (linux.get(member, [{"hostID": 0}])[0]["hostID"] for member in ("uidMappings", "gidMappings"))
-    if owner or group:
+    if rootfs.stat().st_uid != owner or rootfs.stat().st_gid != group:
         subprocess.run(["chown", "-R", f"{owner}:{group}", rootfs], check=True)
 
 
@@ -77,13 +77,19 @@ def test_it_runs(run: Run, bundle: Bundle, container_id: str, name: str) -> None
 
 
 @needs("CAP_SYS_RESOURCE", *(f"{name} controller" for name in ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")))
-@pytest.mark.parametrize("name", limited())
-def test_it_runs_with_its_limits(run: Run, bundle: Bundle, container_id: str, name: str) -> None:
-    runs(run, bundle, container_id, name, whole=True)
+def test_it_runs_with_its_limits(run: Run, bundle: Bundle, container_id: str) -> None:
+    """One test for all: what a test costs besides would be most of it in a virtual machine."""
+    done = {name: ending(run, bundle, f"{container_id}-{name}", name, whole=True) for name in limited()}
+    assert done == dict.fromkeys(done, ("", "", 0))
 
 
-def runs(run: Run, bundle: Bundle, container_id: str, name: str, *, whole: bool = False) -> None:
+def runs(run: Run, bundle: Bundle, container_id: str, name: str) -> None:
     """Fail unless a container of the config of `name` ends well and without a word."""
+    assert ending(run, bundle, container_id, name) == ("", "", 0)
+
+
+def ending(run: Run, bundle: Bundle, container_id: str, name: str, *, whole: bool = False) -> tuple[str, str, int]:
+    """Return what a container of the config of `name` writes to stderr and to stdout, and its exit status."""
     bundle.config = captured(name)
     adapt(bundle.config, bundle, container_id, whole=whole)
     give(bundle.rootfs, bundle.config["linux"])
@@ -91,8 +97,9 @@ def runs(run: Run, bundle: Bundle, container_id: str, name: str, *, whole: bool 
         directory.chmod(0o755)
     bundle.write()
     done = run("run", "--bundle", bundle.path, container_id)
-    assert done.stderr == ""
-    assert (done.stderr, done.stdout, done.returncode) == ("", "", 0)
+    if done.returncode:
+        run("delete", "--force", container_id)
+    return done.stderr, done.stdout, done.returncode
 
 
 def test_a_read_only_dev_has_all_that_belongs_there(run: Run, bundle: Bundle, container_id: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.integration.attack_scene import assert_refused, lean
 from tests.integration.conftest import Bundle, Run
-from tests.integration.needs import HAS, needs
+from tests.integration.needs import HAS, SLOWER, needs
 from tests.integration.program_scene import (
     OURS,
     WHERE,
@@ -202,7 +202,7 @@ def test_limit_above_the_runtime_s(runtime: str, bundle: Bundle, container_id: s
     bundle.config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 2000, "hard": 2000}]
     bundle.sh("ulimit -Hn")
     command = ["prlimit", "--nofile=1000:1000", runtime, "run", "--bundle", str(bundle.path), container_id]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20 * SLOWER)
     assert (done.stdout, done.returncode) == ("2000\n", 0), done
 
 
@@ -226,7 +226,7 @@ def test_oom_score(
         bundle.config["process"]["oomScoreAdj"] = asked
     bundle.sh("cat /proc/self/oom_score_adj")
     command = ["choom", "-n", "300", "--", runtime, "run", "--bundle", str(bundle.path), container_id]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20 * SLOWER)
     assert (done.stdout, done.returncode) == (f"{said}\n", 0), done
 
 

@@ -41,9 +41,11 @@ QEMU = f"""
 KERNEL_OPTIONS = """
     console=ttyS0 quiet panic=1 mitigations=off net.ifnames=0 systemd.getty_auto=no systemd.show_status=no
 """.split()
+# one connection for all: to make one takes a second of the machine, and much longer while the host is busy
 SSH = """
-    ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=10 -o LogLevel=ERROR -o StrictHostKeyChecking=no
-    -o UserKnownHostsFile=/dev/null -o ServerAliveInterval=30
+    ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=60 -o LogLevel=ERROR -o StrictHostKeyChecking=no
+    -o UserKnownHostsFile=/dev/null -o ServerAliveInterval=60 -o ServerAliveCountMax=10
+    -o ControlMaster=auto -o ControlPersist=yes
 """.split()
 
 
@@ -139,7 +141,8 @@ class VM(Machine):
             leader = (self.directory / "leader").read_text()
         except FileNotFoundError:
             raise MachineError(f"no machine `{self.name}`") from None
-        door = [*SSH, "-i", str(self.made / "key"), "-t" if terminal else "-T", "root@127.0.0.1"]
+        key, shared = ["-i", str(self.made / "key")], ["-o", f"ControlPath={self.directory}/door"]
+        door = [*SSH, *key, *shared, "-t" if terminal else "-T", "root@127.0.0.1"]
         return ["nsenter", "--net", f"--target={leader}", *door, shlex.join(command)]
 
     def run(self, *command: str, env: Mapping[str, str] = NOTHING, timeout: float = 600.0) -> int:

@@ -326,6 +326,14 @@ def test_home_comes_after_the_config_s_own(uid: int) -> None:
     assert ended == (0, f"A=b\nHOME={homes.get(uid, '/')}\n".encode())
 
 
+def test_which_process_it_is_comes_after_the_config_s_own() -> None:
+    own = [ops.OwnPid("LISTEN_PID"), ops.OwnPid("WATCHDOG_PID")]
+    _, ended = play(*own, ops.Home(0), *execute("sh", "-c", "echo $$ $LISTEN_PID $WATCHDOG_PID $HOME $A", env=["A=b"]))
+    pid = ended.output.split()[0].decode()
+    assert int(pid) > 1
+    assert ended == (0, f"{pid} {pid} {pid} /root b\n".encode())
+
+
 def test_path_is_searched_as_execvp_does() -> None:
     """An empty entry is the working directory; what cannot be run is passed over for what can."""
     for path in ("/etc:/nowhere:/usr/bin:/bin", ":/bin:/usr/bin", "/usr/bin:/bin:"):

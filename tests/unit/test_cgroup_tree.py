@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyoci_systemd import kernelfs
 from pyoci_systemd.cgroup import events, tree
 from pyoci_systemd.cgroupfile import File
 from pyoci_systemd.errors import Error
@@ -83,8 +84,8 @@ def test_controllers_are_handed_down_all_the_way(root: str) -> None:
     for path in (root, f"{root}/a"):
         cgroup(path, cgroup__controllers="cpu memory\n", cgroup__subtree_control="")
     tree.make_delegated(f"{root}/a/b")
-    assert pathlib.Path(root, "cgroup.subtree_control").read_text() == "+memory"
-    assert pathlib.Path(root, "a/cgroup.subtree_control").read_text() == "+memory"
+    assert pathlib.Path(root, "cgroup.subtree_control").read_text() == "+cpu +memory"
+    assert pathlib.Path(root, "a/cgroup.subtree_control").read_text() == "+cpu +memory"
     assert not pathlib.Path(root, "a/b/cgroup.subtree_control").exists()
 
 
@@ -92,6 +93,87 @@ def test_a_controller_that_is_on_is_left_alone(root: str) -> None:
     cgroup(root, cgroup__controllers="cpu io", cgroup__subtree_control="io cpu")
     tree.enable_controllers(root)
     assert pathlib.Path(root, "cgroup.subtree_control").read_text() == "io cpu"
+
+
+def test_controllers_are_handed_down_from_where_we_begin(root: str) -> None:
+    for path in (root, f"{root}/a", f"{root}/a/b"):
+        cgroup(path, cgroup__controllers="cpu\n", cgroup__subtree_control="")
+    tree.hand_down(f"{root}/a", f"{root}/a/b")
+    tree.hand_down(f"{root}/a/b", f"{root}/a/b")
+    written = [pathlib.Path(path, "cgroup.subtree_control").read_text() for path in (root, f"{root}/a", f"{root}/a/b")]
+    assert written == ["", "+cpu", ""]
+
+
+def test_one_by_one_if_not_all_at_once(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup(root, cgroup__controllers="cpu io memory", cgroup__subtree_control="memory")
+    asked = []
+
+    def refuse(path: str, text: str) -> None:
+        asked.append(text)
+        if "io" in text:
+            raise OSError(errno.EBUSY, "a process is in the way")
+
+    monkeypatch.setattr(tree, "write", refuse)
+    tree.enable_controllers(root)
+    assert asked == ["+cpu +io", "+cpu", "+io"]
+
+
+@pytest.mark.parametrize(("files", "enabled"), [
+    ({"cgroup__type": "domain\n", "cgroup__procs": "1\n"}, ""),
+    ({"cgroup__type": "domain\n", "cgroup__procs": ""}, "+cpu"),
+    ({"cgroup__procs": "1\n"}, "+cpu"),  # the root of the hierarchy has no type
+    ({"cgroup__type": "threaded\n"}, "+cpu"),  # whose cgroup.procs cannot be read
+])  # fmt: skip
+def test_nothing_is_handed_down_beside_processes(root: str, files: dict[str, str], enabled: str) -> None:
+    """The kernel would take `+cpu`, and make the cgroup the root of a threaded subtree."""
+    cgroup(root, cgroup__controllers="cpu\n", cgroup__subtree_control="", **files)
+    tree.enable_controllers(root)
+    assert pathlib.Path(root, "cgroup.subtree_control").read_text() == enabled
+
+
+def test_below_threads_all_becomes_threaded(root: str) -> None:
+    for path, kind in ((root, "domain threaded"), (f"{root}/a", "threaded"), (f"{root}/a/b/c", "domain invalid")):
+        cgroup(path, cgroup__type=f"{kind}\n", cgroup__controllers="", cgroup__subtree_control="")
+    cgroup(f"{root}/a/b", cgroup__type="domain invalid\n", cgroup__controllers="", cgroup__subtree_control="")
+    tree.make_delegated(f"{root}/a/b/c")
+    kinds = [
+        pathlib.Path(path, "cgroup.type").read_text() for path in (root, f"{root}/a", f"{root}/a/b", f"{root}/a/b/c")
+    ]
+    assert [kind.startswith(("threaded", "domain threaded")) for kind in kinds] == [True] * 4
+
+
+LISTED = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\nmemory.oom.group\nmemory.reclaim\n"
+
+
+@pytest.mark.parametrize(("listed", "given"), [
+    (LISTED, ["", "cgroup.procs", "cgroup.threads", "memory.oom.group"]),
+    (None, ["", "cgroup.procs", "cgroup.threads"]),
+])  # fmt: skip
+def test_what_belongs_to_who_divides_a_cgroup(
+    root: str, listed: str | None, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:  # CG3
+    where = pathlib.Path(root, "list")
+    if listed is not None:
+        where.write_text(listed)
+    monkeypatch.setattr(tree, "DELEGATE", str(where))
+    path = cgroup(f"{root}/a", cgroup__procs="", cgroup__threads="", memory__oom__group="", memory__max="")
+    chowned = []
+
+    def chown(path: str, uid: int, gid: int) -> None:
+        os.stat(path)
+        chowned.append((path.removeprefix(f"{root}/a/"), uid, gid))
+
+    monkeypatch.setattr("posix.chown", chown)
+    tree.delegate(path, 1000, 2000)
+    assert chowned == [(name, 1000, 2000) for name in given]
+
+
+def test_who_enters_a_frozen_cgroup(root: str) -> None:
+    for path, frozen in (("a", "0"), ("a/b", "1"), ("a/b/c", "0")):
+        cgroup(f"{root}/{path}", cgroup__freeze=f"{frozen}\n")
+    assert tree.frozen(f"{root}/a/b/c/to/be/made") == f"{root}/a/b"
+    assert tree.frozen(f"{root}/a/b") == f"{root}/a/b"
+    assert tree.frozen(f"{root}/a") == tree.frozen(f"{root}/new") == tree.frozen(root) == ""
 
 
 def test_what_was_made_on_the_way_goes_with_the_last(root: str, marks: None) -> None:
@@ -181,7 +263,8 @@ def test_limits(root: str) -> None:
     assert pathlib.Path(root, "memory.max").read_text() == "max"
     with pytest.raises(Error) as caught:
         tree.apply(root, [File("memory.max", "4096", "memory.limit"), File("cpu.weight", "1", "cpu.shares")])
-    assert caught.value.message == f"linux.resources.cpu.shares: the cpu controller is not available in `{root}`"
+    text = f"linux.resources.cpu.shares: the cpu controller is not available in `{root}`"
+    assert caught.value.message == f"{text}: this machine does not have it in cgroup v2"
     with pytest.raises(Error) as caught:
         tree.apply(root, [File("memory.zswap.max", "0", "unified.memory.zswap.max")])
     told = "linux.resources.unified.memory.zswap.max: this kernel's memory controller has no `memory.zswap.max`"
@@ -189,6 +272,61 @@ def test_limits(root: str) -> None:
     os.mkdir(f"{root}/pids.max")
     with pytest.raises(Error, match="^linux.resources.pids.limit: cannot write `1` to `.*/pids.max`: Is a directory"):
         tree.apply(root, [File("pids.max", "1", "pids.limit")])
+
+
+@pytest.mark.parametrize(("top", "service", "reason", "hint"), [
+    ("", "", "this machine does not have it in cgroup v2", "cgroup_disable="),
+    ("cpu", "", "`ROOT` does not hand it down", "Delegate=yes"),
+    ("cpu", "cpu", "`ROOT/service` does not hand it down", "Delegate=yes"),
+    ("cpu", "cpu with processes", "processes live in `ROOT/service`, so it hands no controllers down", "DelegateSubgroup="),
+])  # fmt: skip
+def test_who_keeps_a_controller_back(root: str, top: str, service: str, reason: str, hint: str) -> None:
+    handed = "cpu\n" if service else "\n"
+    cgroup(root, cgroup__controllers=f"{top}\n", cgroup__subtree_control=handed)
+    crowded = "1\n" if "processes" in service else ""
+    cgroup(f"{root}/service", cgroup__controllers=handed, cgroup__subtree_control="\n", cgroup__procs=crowded)
+    cgroup(f"{root}/service", cgroup__type="domain\n")
+    cgroup(f"{root}/service/c1", cgroup__controllers="\n", cgroup__subtree_control="\n")
+    with pytest.raises(Error) as caught:
+        tree.apply(f"{root}/service/c1", [File("cpu.weight", "1", "cpu.shares")])
+    text = f"linux.resources.cpu.shares: the cpu controller is not available in `{root}/service/c1`: "
+    assert caught.value.message == text + reason.replace("ROOT", root)
+    assert hint in caught.value.hint
+
+
+def test_limits_are_changed_all_or_none(root: str) -> None:
+    cgroup(root, memory__max="1\n", io__max="8:0 rbps=1\n8:1 wbps=2\n")
+    os.mkdir(f"{root}/pids.max")
+    written: list[tuple[str, str]] = []
+    limits = [
+        File("memory.max", "9", "memory.limit"),
+        File("io.max", "8:0 rbps=9", "blockIO"),
+        File("pids.max", "9", "pids.limit"),
+    ]
+
+    def write(path: str, text: str) -> None:
+        if path.endswith("pids.max"):
+            raise OSError(errno.EINVAL, "no")
+        written.append((path.rpartition("/")[2], text))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tree, "write", write)
+        patched.setattr(tree, "read", lambda path: "" if path.endswith("pids.max") else pathlib.Path(path).read_text())
+        with pytest.raises(Error, match="pids.limit: cannot write `9`"):
+            tree.change(root, limits)
+    assert written[2:] == [("memory.max", "1"), ("io.max", "8:0 rbps=1"), ("io.max", "8:1 wbps=2")]
+
+
+def test_a_controller_of_nobody_s_is_handed_down(root: str) -> None:
+    for path in ("", "/a", "/a/b"):
+        cgroup(root + path, cgroup__controllers="hugetlb cpu\n", cgroup__subtree_control="")
+    for name, asked in (("hugetlb.2MB.max", "+hugetlb"), ("cpu.max", ""), ("cgroup.max.depth", "")):
+        assert not tree.reaches(f"{root}/a/b", name)  # a directory gets no files by that
+        for path in ("", "/a"):
+            control = pathlib.Path(f"{root}{path}/cgroup.subtree_control")
+            assert control.read_text() == asked
+            control.write_text("")
+        assert pathlib.Path(root, "a/b/cgroup.subtree_control").read_text() == ""
 
 
 def test_limit_with_two_names(root: str) -> None:
@@ -210,6 +348,19 @@ def test_processes_of_a_cgroup_and_all_below(root: str) -> None:
     cgroup(f"{root}/a/b", cgroup__procs="")
     assert sorted(tree.processes(f"{root}/a")) == [1, 20, 300]
     assert list(tree.processes(f"{root}/gone")) == []
+
+
+def test_processes_of_a_threaded_cgroup(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose cgroup.procs cannot be read: the threads say whose they are; one has gone."""
+    path = cgroup(f"{root}/a", cgroup__threads=f"{os.getpid()}\n{threading.get_native_id()}\n4194304\n")
+
+    def refuse(name: str) -> str:
+        if name.endswith("cgroup.procs"):
+            raise OSError(errno.EOPNOTSUPP, "threaded")
+        return kernelfs.whole(name)
+
+    monkeypatch.setattr(tree, "whole", refuse)
+    assert list(tree.processes(path)) == [os.getpid()]
 
 
 def test_kill(root: str) -> None:

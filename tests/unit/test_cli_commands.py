@@ -67,13 +67,14 @@ def test_usage(args: list[str], form: str, capsys: pytest.CaptureFixture[str]) -
 # the words typed, the last one being completed, and what is offered
 COMPLETIONS = [
     ("pyoci li", ["list"]),
-    ("pyoci s", ["spec", "start", "state"]),
+    ("pyoci s", ["spec", "start", "state", "stats"]),
     ("pyoci list --format ", ["json", "table"]),
     ("pyoci list --format j", ["json"]),
     ("pyoci list --q", ["--quiet"]),
     ("pyoci --cgroup-manager s", ["systemd"]),
     ("pyoci state w", ["web", "work"]),
     ("pyoci kill ", ["db", "web", "work"]),
+    ("pyoci stats web w", ["web", "work"]),
     ("pyoci mounts ", ["add", "remove"]),
     ("pyoci mounts r", ["remove"]),
     ("pyoci mounts add w", ["web", "work"]),

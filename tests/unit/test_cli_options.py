@@ -10,6 +10,7 @@ from pyoci_systemd import log
 from pyoci_systemd.cli import commands
 from pyoci_systemd.cli.options import (
     CHOICE,
+    EACH,
     FLAG,
     GLOBALS,
     HELP,
@@ -76,7 +77,15 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
      {"pid_file": "P", "process": "J", "detach": True, "preserve_fds": 1, "console_socket": "S", "id": "ID"}),
     ("pause ID", {}, "pause", {"id": "ID"}),
     ("resume ID", {}, "resume", {"id": "ID"}),
-    ("ps --format json ID", {}, "ps", {"format": "json", "id": "ID"}),
+    ("ps --format json ID", {}, "ps", {"format": "json", "id": "ID", "ps_options": []}),
+    ("ps ID", {}, "ps", {"format": "table", "id": "ID", "ps_options": []}),
+    ("ps ID -f json", {}, "ps", {"format": "table", "id": "ID", "ps_options": ["-f", "json"]}),
+    ("ps ID -eo pid,args --no-headers", {}, "ps", {"id": "ID", "ps_options": ["-eo", "pid,args", "--no-headers"]}),
+    ("events --interval 5s --stats ID", {}, "events", {"interval": "5s", "stats": True, "id": "ID"}),
+    ("events --state ID", {}, "events", {"state": True, "id": "ID"}),
+    ("stats", {}, "stats", {"ids": []}),
+    ("stats A --no-stream B --format json", {}, "stats", {"ids": ["A", "B"], "no_stream": True, "format": "json"}),
+    ("stats --stream --interval=1m -- -A", {}, "stats", {"stream": True, "interval": "1m", "ids": ["-A"]}),
     ("mounts add ID FILE", {}, "mounts", {"action": "add", "id": "ID", "file": "FILE"}),
     ("mounts remove ID -", {}, "mounts", {"action": "remove", "id": "ID", "file": "-"}),
     ("list", {}, "list", {}),
@@ -165,6 +174,8 @@ WRONG = [
     *[(f"create --preserve-fds {n} ID", f"takes a number from 0 to 2147483647, not `{n}`")
       for n in ("-1", "1_0", "+1", "0x1", "two", "1.5", "\u0663", "2147483648", "99999999999999999999")],
     ("create --preserve-fds= ID", "takes a number"),
+    ("events", "missing argument ID"),
+    ("stats --format xml", "option `--format` takes `table` or `json`, not `xml`"),
     ("exec", "missing argument ID"),
     ("exec --tty=maybe ID ls", "option `--tty` takes `true` or `false`, not `maybe`"),
     ("exec --env", "option `--env` requires an argument"),
@@ -182,7 +193,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False, "property": [],
+    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [],
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
@@ -212,6 +223,8 @@ PLAIN: dict[str, dict[str, object]] = {
     "pause": {},
     "resume": {},
     "ps": {"format": "table"},
+    "events": {"interval": "", "stats": False, "state": False},
+    "stats": {"format": "table", "interval": "", "stream": False, "no_stream": False},
     "mounts": {},
     "state": {},
     "kill": {"all": False, "regex": False, "signal": "SIGTERM"},
@@ -277,7 +290,7 @@ def test_options_type_names_the_table(verb) -> None:  # type: ignore[no-untyped-
     for dest, _, kind, _, _ in verb.options:
         assert Options.__annotations__[dest] == KINDS[kind]
     for dest, _, default in verb.arguments:
-        assert Options.__annotations__[dest] == ("list[str]" if default == REST else "str")
+        assert Options.__annotations__[dest] == ("list[str]" if default in (REST, EACH) else "str")
 
 
 def test_options_type_names_nothing_else() -> None:

@@ -348,7 +348,19 @@ def test_remove(container: Container, root: str) -> None:
     Container(root, "c1").claim()
 
 
+def test_remove_follows_no_link(container: Container, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host/file").touch()
+    deep = pathlib.Path(container.path, "notify/deep")
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to(tmp_path / "host")
+    container.remove()
+    assert not os.path.lexists(container.path)
+    assert (tmp_path / "host/file").exists()
+
+
 def test_remove_that_fails_is_told(container: Container) -> None:
-    os.mkdir(f"{container.path}/directory")
+    container.path += "/file"
+    pathlib.Path(container.path).touch()
     with pytest.raises(Error, match=r"^cannot remove `"):
         container.remove()

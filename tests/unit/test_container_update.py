@@ -10,8 +10,10 @@ import pytest
 
 from pyoci_systemd.cli.options import VERBS, defaults
 from pyoci_systemd.container import update
+from pyoci_systemd.container.store import Container, Known
 from pyoci_systemd.errors import Error, SpecError
 from pyoci_systemd.settings import Options
+from tests.unit.plans import facts
 
 
 def asked(**options: str) -> Any:
@@ -93,11 +95,16 @@ def test_bad_file(text: str, tmp_path: pathlib.Path) -> None:
     ({"cpu": {"period": 5}}, {"cpu": {"quota": 7}}, {"cpu": {"period": 5, "quota": 7}}),
     ({"unified": {"a.b": "1"}}, {"unified": {"a.c": "2"}}, {"unified": {"a.b": "1", "a.c": "2"}}),
     ({"devices": [1, 2]}, {"devices": [3]}, {"devices": [3]}),
+    ({"devices": [1, 2]}, {"devices": []}, {"devices": [1, 2]}),  # asks for nothing
     ({"hugepageLimits": [1]}, {"pids": {"limit": 1}}, {"hugepageLimits": [1], "pids": {"limit": 1}}),
     # the unit has one property for weight and idle
     ({"cpu": {"idle": 1}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 1024}}),
     ({"cpu": {"idle": 1, "shares": 5}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 5}}),
     ({"cpu": {"idle": 1}}, {"cpu": {"quota": 5}}, {"cpu": {"idle": 1, "quota": 5}}),
+    # what unified says counts, so it must not outlive what is asked now
+    ({"unified": {"memory.max": "1", "memory.high": "2"}}, {"memory": {"limit": 3}}, {"unified": {"memory.high": "2"}, "memory": {"limit": 3}}),
+    ({"memory": {"limit": 3}}, {"unified": {"memory.max": "1"}}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}),
+    ({}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}, {"unified": {"memory.max": "1"}, "memory": {"limit": 3}}),
 ])  # fmt: skip
 def test_laid_over(before: Any, asked: Any, after: Any) -> None:
     was = json.dumps(before)
@@ -108,6 +115,26 @@ def test_laid_over(before: Any, asked: Any, after: Any) -> None:
 def test_sections_that_nobody_asks_about_are_left_alone() -> None:
     after: Any = {"memory": {"limit": 1}, "pids": {"limit": 2}}
     assert update.only(after, {"pids": {"limit": 2}}) == {"pids": {"limit": 2}}
+    after = {"unified": {"memory.high": "1", "memory.min": "2"}}
+    assert update.only(after, {"unified": {"memory.min": "2"}}) == {"unified": {"memory.min": "2"}}
+
+
+@pytest.mark.parametrize(("before", "limits", "first"), [
+    ({}, {"cpu": {"quota": 5000, "burst": 5000}}, None),
+    ({"cpu": {"quota": 9000, "burst": 9000}}, {"cpu": {"quota": 5000, "burst": 5000}}, {"cpu": {"burst": 0}}),
+    ({"cpu": {"quota": 9000, "burst": 0}}, {"cpu": {"quota": 5000, "burst": 5000}}, None),
+    ({"cpu": {"quota": 9000, "burst": 9000}}, {"pids": {"limit": 1}}, None),
+    # total of memory and swap: less memory, more swap
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 32, "swap": 96}}, {"unified": {"memory.swap.max": "64"}}),
+    ({"memory": {"limit": 64, "swap": 96}}, {"memory": {"limit": 32, "swap": 96}}, {"unified": {"memory.swap.max": "64"}}),
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 32, "swap": -1}}, {"unified": {"memory.swap.max": "max"}}),
+    ({"memory": {"limit": 64, "swap": -1}}, {"memory": {"limit": 32, "swap": 96}}, None),
+    ({"memory": {"limit": 64, "swap": 96}}, {"memory": {"limit": 32, "swap": 64}}, None),
+    ({"memory": {"limit": 64, "swap": 64}}, {"memory": {"limit": 96, "swap": 128}}, None),
+    ({"memory": {"limit": 64}}, {"memory": {"limit": 32}}, None),
+])  # fmt: skip
+def test_what_has_to_come_first(before: Any, limits: Any, first: Any) -> None:
+    assert update.steps(before, limits) == ([first, limits] if first else [limits])
 
 
 @pytest.mark.parametrize(("memory", "refused"), [
@@ -126,3 +153,15 @@ def test_what_is_in_use(memory: Any, refused: bool, tmp_path: pathlib.Path) -> N
             update.check_usage(str(tmp_path), {"memory": memory})
     else:
         update.check_usage(str(tmp_path), {"memory": memory})
+
+
+def test_devices_where_nobody_restricts_them(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """Rootless: neither systemd nor we can, and that is said."""
+    said: list[str] = []
+    monkeypatch.setattr("pyoci_systemd.container.probe.facts", lambda _: facts(in_user_namespace=True))
+    monkeypatch.setattr("pyoci_systemd.log.warning", said.append)
+    container = Container(str(tmp_path), "c")
+    container.write_file = lambda name, data: None  # type: ignore[method-assign]
+    container.write(Known("c", "/b", "/b/rootfs", "", "user", "cgroupfs", cgroup=str(tmp_path)))
+    update.change(container, [{"devices": [{"allow": False, "access": "rwm"}]}], [])
+    assert said == ["linux.resources.devices: nothing restricts devices here: only root of the host can"]

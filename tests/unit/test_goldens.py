@@ -21,6 +21,7 @@ import pytest
 
 from pyoci_systemd.container.plan import as_json, as_text
 from pyoci_systemd.plan import plan
+from pyoci_systemd.plan.facts import Handover
 from pyoci_systemd.plan.seccomp import flags as seccomp_flags
 from pyoci_systemd.spec.defaults import default_config
 from pyoci_systemd.spec.load import load
@@ -221,6 +222,16 @@ def rootless() -> Any:
 
 
 HOSTS: dict[str, dict[str, Any]] = {"rootless": {"uid": 1000, "gid": 1000, "capabilities": 0}}
+SERVICE = Handover(
+    ["LISTEN_FDS=1", "LISTEN_FDNAMES=web", "NOTIFY_SOCKET=/run/notify/notify.sock", "WATCHDOG_USEC=5000000"],
+    ["LISTEN_PID", "WATCHDOG_PID"],
+    [
+        {
+            "destination": "/run/notify", "type": "bind", "source": "/run/pyoci/c1/notify",
+            "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+        }
+    ],
+)  # fmt: skip
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "default": (default_config, {}),
     "crun": (lambda: captured("crun"), {}),
@@ -239,6 +250,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "terminal": (terminal, {}),
     "no-pivot": (default_config, {"no_pivot": True, "new_keyring": False}),
     "run": (default_config, {"wait_for_start": False}),
+    "service": (default_config, {"wait_for_start": False, "preserve_fds": 1, "handover": SERVICE}),
     "cgroupfs": (lambda: {**least(), "linux": {**least()["linux"], "cgroupsPath": "/plain/place"}}, {}),
     "least": (least, {"manager": "disabled"}),
 }

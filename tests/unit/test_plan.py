@@ -42,7 +42,7 @@ def test_without_systemd_there_is_no_unit() -> None:
     one = made(limited(), manager="cgroupfs")
     assert (one.unit, one.properties, one.manager) == ("", (), "cgroupfs")
     plain = config(linux={"namespaces": [{"type": "mount"}], "cgroupsPath": "/my/place"})
-    assert (made(plain).unit, made(plain).cgroups_path) == ("", "/my/place")
+    assert (made(plain).unit, made(plain).placement.path) == ("", "my/place")
 
 
 def test_limits_need_a_cgroup() -> None:

@@ -116,6 +116,10 @@ def test_told(asked: Any, told: list[Any]) -> None:
     ("cpu.max", "50000 20000", [("CPUQuotaPerSecUSec", "t", 2_500_000), ("CPUQuotaPeriodUSec", "t", 20_000)]),
     ("cpu.max", "max 20000", [("CPUQuotaPerSecUSec", "t", INFINITY), ("CPUQuotaPeriodUSec", "t", 20_000)]),
     ("cpu.weight", "7", [("CPUWeight", "t", 7)]),
+    ("cpu.weight.nice", "0", [("CPUWeight", "t", 100)]),
+    ("cpu.weight.nice", "-20", [("CPUWeight", "t", 8674)]),
+    ("cpu.weight.nice", "19", [("CPUWeight", "t", 1)]),
+    ("cpu.weight.nice", "20", []),
     ("cpu.idle", "1", [("CPUWeight", "t", 0)]),
     ("cpu.idle", "0", []),
     ("cpuset.cpus", "0,2", [("AllowedCPUs", "ay", b"\x05")]),
@@ -150,6 +154,17 @@ def test_what_unified_says_counts() -> None:
         ("MemoryMax", "t", 3),
         ("IOReadBandwidthMax", "a(st)", [("/dev/block/8:0", 1), ("/dev/block/8:16", 2)]),
     ]
+
+
+def test_what_the_scope_bounds_is_on_the_scope_too() -> None:
+    """And what systemd has a property for is there anyhow."""
+    asked: Any = {
+        "cpu": {"quota": 5000, "burst": 1000},
+        "memory": {"limit": 1 << 20},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+        "unified": {"cpu.uclamp.min": "20", "cpu.uclamp.max": "80"},
+    }
+    assert [file.name for file in resources.files(asked) if file.above] == ["cpu.max.burst", "cpu.uclamp.min"]
 
 
 def test_leaf_weight_of_a_device() -> None:

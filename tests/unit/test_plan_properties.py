@@ -77,6 +77,15 @@ def test_no_name_in_it(path: str) -> None:
     assert refusal(path) == f"config.json: linux.cgroupsPath: `{path}` is not of the form `slice:prefix:name`"
 
 
+@pytest.mark.parametrize(("path", "name"), [
+    ("a.slice:b:c.slice", "b-c.slice"), ("a.slice::a-b.slice", "a-b.slice"), (":a.slice", "a.slice"),
+])  # fmt: skip
+def test_no_container_is_a_slice(path: str, name: str) -> None:
+    """StartTransientUnit takes no PIDs for one: `Cannot set property PIDs, or unknown property`. runc says no more."""
+    told = f"config.json: linux.cgroupsPath: `{name}` is the name of a slice, and these hold no processes: "
+    assert refusal(path) == told + "a container's unit is a scope"
+
+
 @pytest.mark.parametrize("parent", [
     "a", "a.scope", "a.slice.d", "a/b.slice", "a b.slice", "é.slice", "a--b.slice", "a.slice\n", "/a.slice",
     ".slice", "-a.slice", "a-.slice", r"a\b.slice",

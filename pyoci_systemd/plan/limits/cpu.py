@@ -43,7 +43,7 @@ def files(resources: Resources) -> list[File]:
         value = f"{number(asked.get('quota') or -1)} {asked.get('period') or PERIOD}"
         result.append(File("cpu.max", value, "cpu.quota" if asked.get("quota") else "cpu.period"))
     if asked.get("burst") is not None:
-        result.append(File("cpu.max.burst", str(asked["burst"]), "cpu.burst"))
+        result.append(File("cpu.max.burst", str(asked["burst"]), "cpu.burst", above=True))
     return result
 
 

@@ -33,6 +33,8 @@ ALWAYS: tuple[Rule, ...] = (
 
 FAMILIES = {"c": "char", "b": "block"}
 ALL = "rwm"
+WORDS = ("", "r", "w", "rw", "m", "rm", "wm", ALL)  # an access, by its bits
+BITS = {word: bits for bits, word in enumerate(WORDS)}
 OPEN: list[Property] = [("DeviceAllow", "a(ss)", []), ("DevicePolicy", "s", "auto")]
 NOBODY = "linux.resources.devices: nothing restricts devices "
 UNPRIVILEGED, NO_CGROUP = NOBODY + "here: only root of the host can", NOBODY + "without cgroups"
@@ -45,9 +47,9 @@ def ordered(resources: Resources) -> list[Rule]:
     """
     rules: list[Rule] = []
     for rule in resources.get("devices") or ():
-        allow, kind, access = rule["allow"], rule.get("type") or "a", rule.get("access") or ALL
-        major, minor = rule.get("major", -1), rule.get("minor", -1)
-        about_all, whole = kind not in FAMILIES and major < 0 and minor < 0, set(access) == set(ALL)
+        allow, kind, major, minor = rule["allow"], rule.get("type") or "a", rule.get("major", -1), rule.get("minor", -1)
+        access = "".join([letter for letter in ALL if letter in (rule.get("access") or ALL)])
+        about_all, whole = kind not in FAMILIES and major < 0 and minor < 0, access == ALL
         if about_all and whole:
             rules = []  # nothing of those before it is left
         elif not rules:
@@ -62,7 +64,7 @@ def ordered(resources: Resources) -> list[Rule]:
 
 def grants(rules: list[Rule]) -> tuple[dict[Device, str], bool]:
     """Return what each device may do for DeviceAllow=, and whether that is all there is to say."""
-    decided: dict[Device, set[str]] = {(family, -1, -1): set() for family in FAMILIES}
+    decided: dict[Device, int] = {("c", -1, -1): 0, ("b", -1, -1): 0}
     exact = True
     for allow, kind, major, minor, access in rules:
         if major < 0 <= minor:  # one minor number of every major: no entry says so
@@ -70,33 +72,35 @@ def grants(rules: list[Rule]) -> tuple[dict[Device, str], bool]:
             minor = -1
             if not allow:
                 continue
+        bits = BITS[access]
         for family in (kind,) if kind in FAMILIES else FAMILIES:
             device = (family, major, minor)
             if device not in decided:
-                decided[device] = set(decided[_above(device, decided)])
+                decided[device] = decided[_above(device, decided)]
             # a rule counts for the devices it names and for each among them that has been named before
-            for other in [device] if minor >= 0 else [one for one in decided if _within(one, device)]:
-                decided[other] = decided[other] | set(access) if allow else decided[other] - set(access)
-
-    def granted(device: Device) -> set[str]:
-        """An entry for more devices grants to each of them."""
-        return decided[device] | above(device)
-
-    def above(device: Device) -> set[str]:
-        return granted(_above(device, decided)) if device[1] >= 0 else set()
-
-    told = {device: _word(granted(device)) for device in decided if granted(device) != above(device)}
-    return told, exact and all(granted(device) == decided[device] for device in decided)
+            for one in (device,) if minor >= 0 else [one for one in decided if _within(one, device)]:
+                decided[one] = decided[one] | bits if allow else decided[one] & ~bits
+    told = {}
+    for device, own in decided.items():
+        wider = _from_wider(device, decided)
+        exact = exact and not wider & ~own
+        if own & ~wider:
+            told[device] = WORDS[own | wider]
+    return told, exact
 
 
-def _word(access: set[str]) -> str:
-    return "".join(letter for letter in ALL if letter in access)
-
-
-def _above(device: Device, devices: dict[Device, set[str]]) -> Device:
-    """Return the narrowest of `devices` that `device` is one of."""
+def _above(device: Device, decided: dict[Device, int]) -> Device:
+    """Return the narrowest of those decided that `device` is one of."""
     family, major, minor = device
-    return (family, major, -1) if minor >= 0 and (family, major, -1) in devices else (family, -1, -1)
+    return (family, major, -1) if minor >= 0 and (family, major, -1) in decided else (family, -1, -1)
+
+
+def _from_wider(device: Device, decided: dict[Device, int]) -> int:
+    """Return what a device gets by the entries for more devices than this one."""
+    if device[1] < 0:
+        return 0
+    above = _above(device, decided)
+    return decided[above] | _from_wider(above, decided)
 
 
 def _within(device: Device, wider: Device) -> bool:

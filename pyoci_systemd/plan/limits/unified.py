@@ -31,6 +31,8 @@ AMOUNTS = {
     "memory.zswap.max": "MemoryZSwapMax",
     "pids.max": "TasksMax",
 }
+# without a property, and of no effect when the cgroup above has less
+BOUNDED = ("cpu.max.burst", "cpu.uclamp.min")
 BANDWIDTHS = {
     "rbps": "IOReadBandwidthMax",
     "wbps": "IOWriteBandwidthMax",
@@ -56,7 +58,12 @@ def properties(resources: Resources) -> list[Property]:
 def files(resources: Resources) -> list[File]:
     """Return each file with its lines, which the kernel takes one by one."""
     asked = resources.get("unified") or {}
-    return [File(key, line, f"unified.{key}") for key, value in asked.items() for line in value.split("\n") if line]
+    return [
+        File(key, line, f"unified.{key}", above=key in BOUNDED)
+        for key, value in asked.items()
+        for line in value.split("\n")
+        if line
+    ]
 
 
 def amount(text: str) -> int:
@@ -89,6 +96,12 @@ def _cpu_max(value: str) -> list[Property]:
 
 def _cpu_weight(value: str) -> list[Property]:
     return [("CPUWeight", "t", natural(value.strip()))]
+
+
+def _cpu_nice(value: str) -> list[Property]:
+    """A step of nice(2) is a quarter more or less; the kernel's own table of weights is the same, rounded."""
+    nice = int(value)
+    return [("CPUWeight", "t", round(100 * 1.25**-nice))] if -20 <= nice < 20 else []
 
 
 def _cpu_idle(value: str) -> list[Property]:
@@ -139,6 +152,7 @@ OTHERS: dict[str, Callable[[str], list[Property]]] = {
     "memory.oom.group": _oom_group,
     "cpu.max": _cpu_max,
     "cpu.weight": _cpu_weight,
+    "cpu.weight.nice": _cpu_nice,
     "cpu.idle": _cpu_idle,
     "cpuset.cpus": _allowed("AllowedCPUs"),
     "cpuset.mems": _allowed("AllowedMemoryNodes"),

@@ -1,0 +1,162 @@
+"""`run --socket`: listening sockets of our own making, for a try without a .socket unit.
+
+An address is what ListenStream= of systemd.socket(5) takes: a path, `@` and an abstract name, a port, or an address of
+IPv4 or (in brackets) IPv6 with a port; `NAME=` before it names the descriptor.
+"""
+
+from __future__ import annotations
+
+import posix
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_CLOEXEC,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    SOMAXCONN,
+    inet_pton,
+    socket,
+)
+from errno import EADDRINUSE, EAFNOSUPPORT
+
+from .. import kernelfs
+from ..errors import Error, because
+from ..record import Record
+from . import unixsocket
+from .activation import check_name
+
+OPTION = "--socket"
+MODE = 0o666  # SocketMode= by default
+KIND, SOCKET = 0o170000, 0o140000  # S_IFMT and S_IFSOCK
+
+
+class Address(Record):
+    """Where to listen."""
+
+    text: str
+    """as it was asked for"""
+    name: str
+    family: int
+    place: str
+    """a path from the root, an abstract name after a NUL, or an address"""
+    port: int = 0
+
+
+def parse(text: str) -> Address:
+    """Return the address that `--socket` names. Raises Error."""
+    name, mark, rest = text.partition("=")
+    if not mark or text[0] in "/@":
+        name, rest = "", text
+    check_name(name, OPTION)
+    if rest[:1] == "/":
+        return Address(rest, name, AF_UNIX, rest)
+    if rest[:1] == "@" and len(rest) > 1:
+        return Address(rest, name, AF_UNIX, "\0" + rest[1:])
+    if rest.partition(":")[0].startswith("vsock"):
+        raise Error(f"{OPTION} `{text}`: sockets of virtual machines (vsock) are not supported")
+    place, mark, number = rest.rpartition(":")
+    port = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
+    if not 0 < port < 1 << 16:
+        raise malformed(text)
+    if not mark:
+        return Address(rest, name, AF_INET6, "::", port)
+    family = AF_INET6 if place[:1] == "[" and place[-1:] == "]" else AF_INET
+    place = place[1:-1] if family == AF_INET6 else place
+    try:
+        inet_pton(family, place)
+    except (OSError, ValueError):
+        raise malformed(text) from None
+    return Address(rest, name, family, place, port)
+
+
+def malformed(text: str) -> Error:
+    """Return the Error for what is no address."""
+    kinds = "a path from the root, @NAME, PORT, IPV4:PORT or [IPV6]:PORT"
+    return Error(f"{OPTION} `{text}`: no address to listen on", hint=f"it may be {kinds}, with NAME= before it")
+
+
+def listen(address: Address) -> socket:
+    """Return a socket that listens there. Raises Error."""
+    try:
+        return unix(address) if address.family == AF_UNIX else internet(address)
+    except OSError as error:
+        raise because(f"{OPTION} `{address.text}`", error) from None
+
+
+def unix(address: Address) -> socket:
+    """Return a socket at a path or abstract name; the dead one of a former run gives way. Raises OSError."""
+    end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    place = address.place.encode("utf-8", "surrogateescape")
+    if place[:1] == b"\0":
+        return bound(end, place)
+    remove([address.place])
+    mask = posix.umask(0o777 & ~MODE)
+    try:
+        # by its own name, however short that has to be: servers ask for it (sd_is_socket_unix(3))
+        return bound(end, place)
+    finally:
+        posix.umask(mask)
+
+
+def internet(address: Address) -> socket:
+    """Return a socket at a port, of IPv4 too where no address is named. Raises OSError."""
+    try:
+        end = socket(address.family, SOCK_STREAM | SOCK_CLOEXEC)
+    except OSError as error:
+        if error.errno != EAFNOSUPPORT or address.place != "::":
+            raise
+        # a host without IPv6
+        end, place = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC), "0.0.0.0"
+    else:
+        place = address.place
+        if address.family == AF_INET6:
+            end.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, int(place != "::"))
+    end.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    return bound(end, (place, address.port))
+
+
+def bound(end: socket, place: bytes | tuple[str, int]) -> socket:
+    """Return the socket, listening at `place`. Raises OSError, and it is closed."""
+    try:
+        end.bind(place)
+        end.listen(SOMAXCONN)
+    except OSError:
+        end.close()
+        raise
+    return end
+
+
+def paths(addresses: list[Address]) -> list[str]:
+    """Return what there will be in the file system of these sockets."""
+    return [a.place for a in addresses if a.family == AF_UNIX and a.place[0] != "\0"]
+
+
+def check(addresses: list[Address]) -> None:
+    """Refuse what cannot be listened on, as far as that can be known without doing it. Raises Error."""
+    for path in paths(addresses):
+        if kernelfs.exists(path) and not is_dead(path):
+            raise Error(f"{OPTION} `{path}`: {posix.strerror(EADDRINUSE)}")
+
+
+def is_dead(path: str) -> bool:
+    """Is there a socket at `path` on which nobody listens any more."""
+    try:
+        if posix.lstat(path).st_mode & KIND != SOCKET:
+            return False
+        unixsocket.connect(path, 0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def remove(made: list[str]) -> None:
+    """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
+    for path in made:
+        if is_dead(path):
+            posix.unlink(path)
