@@ -64,7 +64,7 @@ class OutOfReach(Error):
     """The cgroup is one that we may not move a process of ours to, for it belongs to another part of the tree."""
 
 
-REFUSED = {EBUSY: Crowded, EACCES: OutOfReach}
+WAYS = {EBUSY: Crowded, EACCES: OutOfReach}
 
 
 class Entry:
@@ -103,8 +103,8 @@ class Entry:
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
         error = explain(reply, self._ops)
-        if isinstance(self._ops[reply.index], Clone):
-            return REFUSED.get(reply.error, type(error))(error.message)
+        if isinstance(self._ops[reply.index], Clone) and reply.error in WAYS:
+            return WAYS[reply.error](error.message)
         return error
 
 
@@ -121,44 +121,40 @@ def begun(entry: Entry) -> Entry:
 def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
     """Return an entry that has arrived: in the cgroup `below` the container's own, else where its first process is.
 
-    `begin` starts one. The cgroup may be divided while it is on its way. Raises Error.
+    `begin` starts one. The cgroup may be divided while it is on its way. And from a login session, say, a user may not
+    go to a cgroup of her own, for what is above both is not hers. Raises Error.
     """
     cgroup = cgroup_of(known.pid, known.cgroup, below)
+    way = door(known.pid, cgroup)
     for _ in range(TRIES):
         try:
-            return begun(begin(door(known.pid, cgroup)))
+            return begun(moved(begin(way), known, cgroup) if way.waits else begin(way))
+        except OutOfReach:
+            if not known.unit:
+                raise
+            way = Door(way.namespaces, "", way.unprivileged, waits=True)
         except Crowded:
             if below:
                 hint = "name one of those below it"
                 raise Error(f"--cgroup: `{below}` hands controllers down and takes no process", hint=hint) from None
             now = cgroup_of(known.pid, known.cgroup, "")
             cgroup = now if now != cgroup else spare(known.cgroup)
-        except OutOfReach:
-            if not known.unit:
-                raise
-            return attached(known, cgroup, begin)
+            way = door(known.pid, cgroup)
     raise Error(f"cannot enter the cgroup `{known.cgroup}`: its first process divides it faster than we follow")
 
 
-def attached(known: Known, cgroup: str, begin: Callable[[Door], Entry]) -> Entry:
-    """Return an entry that systemd has moved there, as enter() does.
+def moved(entry: Entry, known: Known, cgroup: str) -> Entry:
+    """Have systemd move what waits, as long as it is a process of ours: what it clones is born there. Raises Error."""
+    from . import scope  # for users alone
 
-    From a login session, say, a user may not go to a cgroup of her own, for what is above both is not hers: then her
-    systemd moves it, as long as it is a process of hers, and what it clones is born there. Raises Error.
-    """
-    way = door(known.pid, "")
-    way.waits = True
-    entry = begin(way)
     try:
-        from . import scope  # for users alone
-
         entry.expect(GATE, SCOPE_GATE)
         scope.attach(known.unit, cgroup, entry.init.first)
         entry.init.let_through()
+        return entry
     except BaseException:
         entry.init.abandon()
         raise
-    return begun(entry)
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from ..cgroup import tree
 from ..cgroup.events import event
 from ..errors import Error, because
@@ -77,8 +79,11 @@ def refuse_frozen(cgroup: str) -> None:
 
 
 def give_away(cgroup: str, made: Plan, pid: int) -> None:
-    """Give the cgroup to the root of the container's user namespace, if it has one. Raises Error."""
-    if not made.user_namespace:
+    """Give the cgroup to the root of the container's user namespace, if it has one. Raises Error.
+
+    A user without privileges gives nothing away.
+    """
+    if not made.user_namespace or posix.geteuid():
         return
     from . import idmaps  # for user namespaces only
 
