@@ -146,6 +146,7 @@ class Options:
     cpuset_cpus: str
     cpuset_mems: str
     pids_limit: str
+    property: list[str]
     blkio_weight: str
     cpu_rt_period: str
     cpu_rt_runtime: str

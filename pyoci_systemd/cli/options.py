@@ -93,6 +93,9 @@ CONSOLE_SOCKET: Row = ("console_socket", ("--console-socket",), PATH, "SOCKET",
 PIDFD_SOCKET: Row = ("pidfd_socket", ("--pidfd-socket",), PATH, "SOCKET",
                      "Send a pidfd of the process to whoever listens on SOCKET.")
 
+PROPERTY: Row = ("property", ("--property",), MANY, "NAME=VALUE",
+                 "Set a property of the scope, as systemd-run(1) does: KillSignal=INT, RuntimeMaxSec=1h.")
+
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
     CONFIG,
@@ -102,6 +105,7 @@ CREATE: tuple[Row, ...] = (
     PRESERVE_FDS,
     NO_PIVOT,
     NO_NEW_KEYRING,
+    PROPERTY,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 
@@ -181,6 +185,8 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
           ("cpuset_mems", ("--cpuset-mems",), TEXT, "LIST", "Memory nodes."),
           ("pids_limit", ("--pids-limit",), TEXT, "N", "Processes and threads."),
           ("blkio_weight", ("--blkio-weight",), TEXT, "WEIGHT", "Weight among others at disks: 10 to 1000."),
+          ("property", ("--property",), MANY, "NAME=VALUE",
+           "Set a property of the scope that may change while it lives: IPAddressDeny=any."),
           ("cpu_rt_period", ("--cpu-rt-period",), TEXT, "USEC", "Of cgroup v1 only: refused."),
           ("cpu_rt_runtime", ("--cpu-rt-runtime",), TEXT, "USEC", "Of cgroup v1 only: refused."),
           ("kernel_memory", ("--kernel-memory",), TEXT, "SIZE", "Of cgroup v1 only: refused."),
@@ -213,7 +219,12 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "One sentence for each step of the init, and each property of the scope. ID names the container the"
          " plan is for.",
          "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
-         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING)),
+         (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY)),
+    Verb("doctor", PREPARE, "Look for what stands in the way of containers on this machine.",
+         "Looks at the kernel, cgroups, the bus, systemd and, for a user without privileges, at the session, delegation"
+         " and ids. Each fault comes with the command that mends it. The exit status is 1 when there is one without"
+         " which no container runs.",
+         "pyoci doctor", (), (("json", ("--json",), FLAG, "", "Print JSON."),)),
     Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci features", (), ()),

@@ -115,6 +115,7 @@ class Creation:
             no_pivot=options.no_pivot,
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
+            properties=options.property,
             wait_for_start=self.wait_for_start,
         )
         facts = probe.facts(self.config, bundle)
@@ -244,7 +245,8 @@ class Creation:
         if self._bus:
             self._scope = True
             try:
-                scope.start(self._bus, self.made.unit, with_pid(self.made.properties, pid), monotonic() + DEADLINE)
+                properties = with_pid(self.made.properties, pid)
+                scope.start(self._bus, self.made.unit, properties, monotonic() + DEADLINE, self.made.asked)
             except BusError as error:
                 # a scope cannot stand without its process: if the init died, why it did is the better answer
                 raise self._last_words() or error from None

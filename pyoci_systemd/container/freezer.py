@@ -25,6 +25,7 @@ def set_frozen(settings: Settings, options: Options, frozen: bool) -> None:
     """Freeze or thaw a container; one that is so already is left as it is. Raises Error."""
     verb = "pause" if frozen else "resume"
     container = Container(settings.root, identity.check(options.id))
+    container.lock()  # two that freeze and thaw it at once would each wait for what the other undoes
     status = container.status()
     if status not in ("created", "running", "paused"):
         raise Error(f"cannot {verb} `{container.id}`: container not running")

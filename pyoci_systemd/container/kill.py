@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import _signal
 
+from .. import signalname
 from ..errors import Error, because
-from . import identity, process, signals
+from . import identity, process
 from .store import Container, boot_id
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(settings: Settings, options: Options) -> int:
     """Signal one container, or with --regex each that matches. Returns the exit status; raises Error."""
-    number = signals.number(options.signal)
+    number = signalname.number(options.signal)
     if not options.regex:
         signal_container(Container(settings.root, identity.check(options.id)), number, options.all)
         return 0

@@ -12,6 +12,8 @@ from ..systemd.bus import Bus, system_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     Property = tuple[str, str, object]
 
 CONNECT_DEADLINE = 10.0
@@ -30,16 +32,21 @@ def connect() -> Bus:
     return Bus.connect(system_address({name: environ(name)}), deadline)
 
 
-def start(bus: Bus, unit: str, properties: list[Property], deadline: float) -> None:
+def start(bus: Bus, unit: str, properties: list[Property], deadline: float, asked: Sequence[str] = ()) -> None:
     """Start the scope and wait until it stands. A property that this systemd does not know is left out.
 
-    Raises BusError: also when a unit of that name lives, which is not touched.
+    Raises BusError: also when a unit of that name lives, which is not touched; Error for an unknown property if it is
+    one of those that somebody asked for by name.
     """
     for _ in range(MOST_UNKNOWN):
         try:
             job = manager.start_transient_unit(bus, unit, properties, deadline=deadline)
             return manager.wait_job(bus, job, deadline=deadline)
         except manager.Unsupported as error:
+            if error.property in asked:
+                from ..plan.scopetable import too_old
+
+                raise Error(f"`{unit}`: {too_old(error.property)}") from None
             log.debug(f"this systemd does not know the property `{error.property}`")
             fewer = [entry for entry in properties if entry[0] != error.property]
             if len(fewer) == len(properties):

@@ -12,7 +12,7 @@ from time import monotonic
 from .. import jsonio, kernelfs, log
 from ..cgroup import tree
 from ..errors import Error, SpecError, because
-from ..plan import resources
+from ..plan import overrides, resources
 from ..plan.marker import marker
 from ..settings import is_rootless
 from ..spec.kept import kept
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from ..settings import Options, Settings
     from ..spec.types import Config, Resources
+
+    Property = tuple[str, str, object]
 
 DEADLINE = 10.0
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
@@ -57,6 +59,7 @@ OF_THE_DOCUMENT, OF_THE_CONFIG = "resources", "config.json: linux.resources"
 def main(settings: Settings, options: Options) -> int:
     """Change what is asked for. Returns the exit status; raises Error."""
     asked = wanted(options)
+    named = [overrides.of_option(text, live=True) for text in options.property]
     container = Container(settings.root, identity.check(options.id))
     container.lock()
     if container.status() not in ("created", "running", "paused"):
@@ -66,7 +69,7 @@ def main(settings: Settings, options: Options) -> int:
     after = merged(before, asked)
     try:
         load_resources(jsonio.dumps(after).encode(), OF_THE_DOCUMENT)
-        change(container, only(after, asked))
+        change(container, only(after, asked), named)
     except SpecError as error:
         raise SpecError(error.message.replace(OF_THE_CONFIG, OF_THE_DOCUMENT, 1)) from None
     keep(container, config, after)
@@ -86,8 +89,8 @@ def wanted(options: Options) -> Resources:
         if word:
             value = word if name in TEXTS else number(word, f"--{name.replace('_', '-')}")
             asked.setdefault(section, {})[key] = value
-    if not asked and not options.resources:
-        raise Error("nothing to update", hint="name a limit, or a file with `--resources`")
+    if not asked and not options.resources and not options.property:
+        raise Error("nothing to update", hint="name a limit, a file with `--resources`, or a property")
     return load_resources(jsonio.dumps(asked).encode(), OF_THE_DOCUMENT)
 
 
@@ -122,13 +125,15 @@ def only(after: Resources, asked: Resources) -> Resources:
 # -- what is done
 
 
-def change(container: Container, limits: Resources) -> None:
-    """Tell systemd, and write the files. Raises Error."""
+def change(container: Container, limits: Resources, named: list[Property]) -> None:
+    """Tell systemd, also the properties that were asked for by name, and write the files. Raises Error."""
     known = container.known
     if limits.get("devices") and is_rootless():
         log.warning(resources.UNENFORCED)
         limits = {**limits, "devices": []}
-    told, files = resources.properties(limits), resources.files(limits)
+    told, files = [*resources.properties(limits), *named], resources.files(limits)
+    if named and not known.unit:
+        raise Error(f"cannot update `{container.id}`: it has no scope that could have the property `{named[0][0]}`")
     if not known.cgroup:
         raise Error(f"cannot update `{container.id}`: it has no cgroup of its own")
     if limits.get("devices") and not known.unit:

@@ -44,6 +44,8 @@ class Request(Record):
     new_keyring: bool = True
     seccomp_receiver: str = ""
     """the socket for the listener of a seccomp filter, where the config names none"""
+    properties: list[str] = []
+    """what `--property` says of the scope, NAME=VALUE"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
 

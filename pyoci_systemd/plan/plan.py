@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from ..record import Record
-from . import handlers, idmaps, managers, namespaces, ops, process, properties, resources, rootfs, seccomp
+from . import handlers, idmaps, managers, namespaces, ops, overrides, process, properties, resources, rootfs, seccomp
 from .facts import Facts, Request
 from .handles import Handles, Mapping
 
@@ -22,6 +22,8 @@ class Plan(Record):
     unit: str
     """the scope, "" without systemd"""
     properties: tuple[Property, ...]
+    asked: list[str]
+    """those of them that annotations or options name: what systemd does not know of these is an error"""
     manager: str
     limits: list[File]
     """what is written into the container's own cgroup"""
@@ -63,6 +65,9 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         # the default list of a client's is no reason to fail; who asked for no cgroups is told what that means
         warnings.append("linux.resources.devices: nothing restricts devices without cgroups")
     unit = properties.unit_and_slice(config, request.id)[0] if manager == "systemd" else ""
+    if request.properties and not unit:
+        raise SpecError(f"--property: there is no scope under the manager `{manager}`")
+    asked = overrides.plan(config, request.properties) if unit else []
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
     handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
@@ -77,7 +82,8 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         building = [*handles.sources, *joining, *building]
     return Plan(
         unit=unit,
-        properties=properties.plan(config, request) if unit else (),
+        properties=properties.plan(config, request, asked) if unit else (),
+        asked=[name for name, _, _ in asked],
         manager=manager,
         limits=files,
         cgroups_path=config.get("linux", {}).get("cgroupsPath") or "",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from . import overrides, resources, rootfs
+from . import resources
 from .facts import Request
 from .marker import PLAIN, marker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..spec.types import Config
 
     Property = tuple[str, str, object]
@@ -69,8 +71,8 @@ def description(config: Config, request: Request) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
-def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[Property, ...]:
-    """Return the scope's properties, in order.
+def plan(config: Config, request: Request, asked: Sequence[Property] = ()) -> tuple[Property, ...]:
+    """Return the scope's properties, in order; `asked` is what overrides.py found.
 
     Identity comes last but for the limits: an annotation may change the description, never the processes or the place.
     """
@@ -78,7 +80,6 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
     _, parent = unit_and_slice(config, request.id)
     own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
     own.append(("CollectMode", "s", "inactive-or-failed"))
-    asked = overrides.plan(config)
     named = {name for name, _, _ in asked}
     return (
         *(entry for entry in own if entry[0] not in named),
@@ -88,15 +89,10 @@ def plan(config: Config, request: Request, pids: tuple[int, ...] = ()) -> tuple[
         *([("SourcePath", "s", path)] if path.isprintable() else []),
         *([("Slice", "s", parent)] if parent else []),
         ("Delegate", "b", True),
-        ("PIDs", "au", list(pids)),
+        ("PIDs", "au", []),
         ("CPUAccounting", "b", True),
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
         ("TasksAccounting", "b", True),
         *resources.properties(config.get("linux", {}).get("resources", {})),
     )
-
-
-def root_of(config: Config, request: Request) -> str:
-    """Return the absolute path of the root filesystem."""
-    return rootfs.root_path(config, request.bundle)

@@ -35,6 +35,7 @@ READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
 LOST = (
     "org.freedesktop.DBus.Error.NoReply"  # systemd re-executed itself, and with that what it had not answered is gone
 )
+BUSY = f"{SYSTEMD}.UnitBusy"  # it is still being frozen or thawed: whoever asked for that may be dead by now
 JOB_FAILED = "job"
 JOBS = f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'"
 
@@ -222,17 +223,17 @@ def _ask(
 
 
 def _insist(ask: Callable[[], T], deadline: float) -> T:
-    """Return what `ask` does; ask again while answers are lost. All we ask but a start may be asked twice."""
+    """Return what `ask` does; ask again while answers are lost or the unit is busy. Only a start is never repeated."""
     while True:
         try:
             return ask()
         except BusError as error:
-            if error.name != LOST:
+            if error.name not in (LOST, BUSY):
                 raise
-            lost = error
+            refused = error
         sleep(PAUSE)
         if monotonic() >= deadline:
-            raise lost
+            raise refused
 
 
 def stop_unit(bus: Bus, unit: str, *, deadline: float) -> bool:

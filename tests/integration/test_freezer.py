@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Bundle, Run
+from tests.integration.conftest import CRUN, Bundle, Run
 
 
 def state(run: Run, container_id: str) -> dict[str, Any]:
@@ -130,3 +130,17 @@ def test_nothing_to_do_it_to(
     run("--cgroup-manager=disabled", "create", "--bundle", bundle.path, container_id, check=True)
     without = run(verb, container_id)
     assert (without.returncode, without.stderr.endswith("it has no cgroup of its own\n")) == (1, True)
+
+
+@pytest.mark.skipif(CRUN, reason="crun asks the kernel, not systemd")
+def test_all_at_once(runtime: str, run: Run, container_id: str, scope: str) -> None:
+    """Many who pause and resume do not get in each other's way."""
+    for _ in range(10):
+        many = [
+            subprocess.Popen([runtime, verb, container_id], stderr=subprocess.PIPE, text=True)
+            for verb in ("pause", "resume") * 4
+        ]
+        said = [one.communicate(timeout=20)[1] for one in many]
+        assert said == [""] * len(many)
+        run("resume", container_id, check=True)
+        assert (state(run, container_id)["status"], freezer(scope)) == ("running", "running")

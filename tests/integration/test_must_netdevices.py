@@ -14,6 +14,7 @@ from tests.integration.must_scene import add_namespace, drop_namespace, elsewher
 
 pytestmark = pytest.mark.skipif(CRUN, reason="crun: has no network devices before 1.23")
 HOST = 0
+HARDWARE = "02:00:00:00:12:34"
 
 
 def ip(*words: str, pid: int = HOST) -> Any:
@@ -33,7 +34,8 @@ def devices(pid: int = HOST) -> dict[str, dict[str, Any]]:
 @pytest.fixture
 def device() -> Iterator[str]:
     """Return a device of the host's for a container to have; its other end stays."""
-    ip("link", "add", "must0", "type", "veth", "peer", "name", "must1")
+    # born with its address: udev gives one of its own to a device that has a random one, some time later
+    ip("link", "add", "must0", "address", HARDWARE, "type", "veth", "peer", "name", "must1")
     yield "must0"
     for name in {"must0", "must1"} & set(devices()):
         subprocess.run(["ip", "link", "delete", name], timeout=10, capture_output=True)
@@ -122,7 +124,7 @@ ADDRESSES = [
 @pytest.mark.parametrize("name", ["", "inside0"])
 def test_must_NET3(container: Container, device: str, name: str) -> None:
     """The permanent addresses of global scope, of any family, and the attributes of the device are kept."""
-    ip("link", "set", "must0", "mtu", "1321", "address", "02:00:00:00:12:34")
+    ip("link", "set", "must0", "mtu", "1321")
     for address, words, _ in ADDRESSES:
         ip("address", "add", address, *words, "dev", "must0")
     ask(container, must0=name)
@@ -130,7 +132,7 @@ def test_must_NET3(container: Container, device: str, name: str) -> None:
     it = devices(container.state()["pid"])[name or device]
     kept = {f"{entry['local']}/{entry['prefixlen']}" for entry in it["addr_info"] if entry["scope"] == "global"}
     assert kept == {address for address, _, here in ADDRESSES if here}
-    assert (it["mtu"], it["address"]) == (1321, "02:00:00:00:12:34")
+    assert (it["mtu"], it["address"]) == (1321, HARDWARE)
     container.delete()
 
 

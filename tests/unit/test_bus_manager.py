@@ -91,6 +91,15 @@ def test_a_start_that_is_refused(turns: list[Turn], name: str) -> None:
         assert caught.value.name == name
 
 
+@pytest.mark.parametrize("refusal", [manager.LOST, manager.BUSY])
+def test_what_may_be_asked_twice(refusal: str) -> None:
+    """An answer that is lost, and a unit that is still being thawed for one who was killed meanwhile."""
+    turns: list[Turn] = [("FreezeUnit", refusal), ("FreezeUnit", refusal), ("FreezeUnit", ("",))]
+    with played(lambda peer: play(peer, turns)) as bus:
+        bus.greet(soon())
+        manager.freeze_unit(bus, UNIT, deadline=soon())
+
+
 def test_a_lost_answer_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock that only pauses move: the peer answers as late as it may."""
     now = [0.0]

@@ -182,7 +182,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False,
+    "no_new_keyring": False, "no_subreaper": False, "property": [],
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
@@ -218,7 +218,7 @@ PLAIN: dict[str, dict[str, object]] = {
     "delete": {"force": False, "regex": False},
     "list": {"format": "table", "quiet": False},
     "spec": {"bundle": "", "file": "", "rootless": False},
-    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False},
+    "plan": {"config": "", "json": False, "preserve_fds": 0, "no_pivot": False, "no_new_keyring": False, "property": []},
     "features": {},
 }
 

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from pyoci_systemd.container import identity, signals
+from pyoci_systemd import signalname
+from pyoci_systemd.container import identity
 from pyoci_systemd.container.caller import nameable
 from pyoci_systemd.container.list import table
 from pyoci_systemd.container.matching import matching
@@ -49,7 +50,7 @@ NAMES = {
 def test_signal_by_name(name: str) -> None:
     """signal(7), the numbers of x86 and ARM."""
     for text in (name, f"SIG{name}", name.lower(), f"sig{name.lower()}", name.capitalize()):
-        assert signals.number(text) == NAMES[name]
+        assert signalname.number(text) == NAMES[name]
 
 
 @pytest.mark.parametrize(("text", "number"), [
@@ -58,7 +59,7 @@ def test_signal_by_name(name: str) -> None:
     ("RTMAX", 64), ("SIGRTMAX-1", 63), ("RTMAX-14", 50), ("RTMAX-30", 34), ("RTMIN+0", 34),
 ])  # fmt: skip
 def test_signal_by_number(text: str, number: int) -> None:
-    assert signals.number(text) == number
+    assert signalname.number(text) == number
     assert int(signal.SIGRTMIN) == 34
 
 
@@ -70,7 +71,7 @@ def test_signal_by_number(text: str, number: int) -> None:
 ])  # fmt: skip
 def test_no_signal(text: str) -> None:
     with pytest.raises(Error, match=r"^unknown signal `"):
-        signals.number(text)
+        signalname.number(text)
 
 
 # -- list

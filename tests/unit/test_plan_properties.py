@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci_systemd.errors import SpecError
-from pyoci_systemd.plan import managers, properties
+from pyoci_systemd.plan import managers, overrides, properties
 from pyoci_systemd.plan.marker import marker
 from tests.unit.plans import config, request
 
@@ -198,6 +198,11 @@ def test_markers_of_two_places_differ() -> None:
 # -- all of them
 
 
+def plan(made: Any, **changes: Any) -> tuple[tuple[str, str, object], ...]:
+    asked = request(**changes)
+    return properties.plan(made, asked, overrides.plan(made, asked.properties))
+
+
 def test_properties_in_order() -> None:
     made = config(
         linux={
@@ -206,7 +211,7 @@ def test_properties_in_order() -> None:
         },
         annotations={"org.systemd.property.TimeoutStopUSec": "uint64 10000000", "org.systemd.property.KillSignal": "2"},
     )
-    planned = properties.plan(made, request(), (4711,))
+    planned = plan(made)
     assert isinstance(planned, tuple)
     *fixed, (allow_name, allow_type, _) = planned
     assert fixed == [
@@ -219,7 +224,7 @@ def test_properties_in_order() -> None:
         ("SourcePath", "s", "/b/config.json"),
         ("Slice", "s", "machine.slice"),
         ("Delegate", "b", True),
-        ("PIDs", "au", [4711]),
+        ("PIDs", "au", []),
         ("CPUAccounting", "b", True),
         ("MemoryAccounting", "b", True),
         ("IOAccounting", "b", True),
@@ -233,7 +238,7 @@ def test_properties_in_order() -> None:
 
 
 def test_least_properties() -> None:
-    names = [name for name, _, _ in properties.plan(config(), request())]
+    names = [name for name, _, _ in plan(config())]
     assert names == [
         "Description", "DefaultDependencies", "CollectMode", "Documentation", "SourcePath", "Delegate", "PIDs",
         "CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting",
@@ -241,14 +246,14 @@ def test_least_properties() -> None:
 
 
 def test_source_path_is_where_the_config_was_read() -> None:
-    planned = properties.plan(config(), request(config_path="/elsewhere/c.json"))
+    planned = plan(config(), config_path="/elsewhere/c.json")
     made = {name: value for name, _, value in planned}
     assert made["SourcePath"] == "/elsewhere/c.json"
 
 
 @pytest.mark.parametrize("path", ["/b\n[Scope]/config.json", "/b\x1b[m/c.json", "/b\u2028/c.json"])
 def test_no_line_of_the_unit_s_file_is_written_by_a_path(path: str) -> None:
-    planned = properties.plan(config(), request(config_path=path))
+    planned = plan(config(), config_path=path)
     assert "SourcePath" not in [name for name, _, _ in planned]
 
 
@@ -258,7 +263,7 @@ def test_no_line_of_the_unit_s_file_is_written_by_a_path(path: str) -> None:
     ("CollectMode", "'inactive'", "inactive"),
 ])  # fmt: skip
 def test_an_annotation_replaces_a_property_of_ours(name: str, text: str, value: object) -> None:
-    planned = properties.plan(config(annotations={f"org.systemd.property.{name}": text}), request())
+    planned = plan(config(annotations={f"org.systemd.property.{name}": text}))
     assert [entry for entry in planned if entry[0] == name] == [
         (name, planned[[n for n, _, _ in planned].index(name)][1], value)
     ]
@@ -268,6 +273,6 @@ def test_no_annotation_comes_after_identity() -> None:
     made = config(
         annotations={"org.systemd.property.After": "['a.service']", "org.systemd.property.Description": "'x'"}
     )
-    names = [name for name, _, _ in properties.plan(made, request())]
+    names = [name for name, _, _ in plan(made)]
     assert max(names.index("After"), names.index("Description")) < names.index("Documentation")
     assert len(names) == len(set(names))
