@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 
 from ..jsonio import dumps
-from .hostchecks import BAD, findings
+from .finding import BAD
+from .hostchecks import findings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..settings import Options, Settings
-    from .hostchecks import Finding
+    from .finding import Finding
 
 
 def main(settings: Settings, options: Options) -> int:

@@ -8,27 +8,14 @@ import os
 from .. import kernelfs, sitepath
 from ..cgroup import tree
 from ..errors import Error
-from ..record import Record
 from ..settings import is_rootless
+from ..systemd import manager
 from . import scope
+from .finding import BAD, GOOD, NOTE, Finding, controllers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-GOOD, NOTE, BAD = "ok", "note", "bad"
-
-
-class Finding(Record):
-    """One thing that was looked at."""
-
-    subject: str
-    verdict: str
-    """GOOD; NOTE for what some containers will miss; BAD for what stands in the way of all"""
-    found: str
-    mend: str = ""
-    """the command, or what else helps"""
-
 
 # system calls that have no name in the library of Python: number, the kernel that brought it, who needs it. Above 423
 # they have one number everywhere; called with nothing, they fail for another reason than that they are not there.
@@ -43,17 +30,12 @@ CALLS = {
     "mount_setattr": (442, "5.12"),
 }
 OLDEST_SYSTEMD = 252
-CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 PACKAGES = {
     "click": ("python3-click", "help and completion"),
     "jsonschema": ("python3-jsonschema", "the exact place of a mistake in config.json"),
     "pystemd": ("python3-pystemd", "`verify`, and a look at systemd here"),
     "prctl": ("python3-prctl", "collecting the orphans of a container without a pid namespace"),
 }
-DELEGATE = (
-    "mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n'"
-    " >/etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload, then log in anew"
-)
 
 
 def findings() -> Iterator[Finding]:
@@ -61,7 +43,7 @@ def findings() -> Iterator[Finding]:
     yield kernel()
     yield cgroups()
     yield bus()
-    yield from systemd()
+    yield systemd()
     if is_rootless():
         from . import userchecks
 
@@ -101,15 +83,6 @@ def cgroups() -> Finding:
     return controllers("cgroups", have, "a kernel, or a kernel command line, that has them")
 
 
-def controllers(subject: str, have: list[str], mend: str) -> Finding:
-    """Return what limits there can be with these controllers."""
-    missing = [name for name in CONTROLLERS if name not in have]
-    if not missing:
-        return Finding(subject, GOOD, f"controllers {' '.join(have)}")
-    found = f"controllers {' '.join(have) or 'none'}: no limits of {', '.join(missing)}"
-    return Finding(subject, NOTE, found, mend)
-
-
 def bus() -> Finding:
     """Connect as a container's creation does."""
     try:
@@ -119,31 +92,28 @@ def bus() -> Finding:
     return Finding("bus", GOOD, "the user's own" if is_rootless() else "the system's")
 
 
-def systemd() -> Iterator[Finding]:
+def systemd() -> Finding:
     """Ask systemd who it is (pystemd does), and name what this version lacks."""
     from ..plan.scopetable import ANYONE
 
     sitepath.enable()
     try:
+        from pystemd.dbuslib import DBus
         from pystemd.systemd1 import Manager
     except ImportError:
-        yield Finding("systemd", NOTE, "not asked: the Python package pystemd is missing", "install python3-pystemd")
-        return
+        return Finding("systemd", NOTE, "not asked: the Python package pystemd is missing", "install python3-pystemd")
     try:
-        with Manager(user_mode=is_rootless()) as manager:
-            text = manager.Manager.Version.decode()
-            tainted = manager.Manager.Tainted.decode()
+        with DBus(user_mode=is_rootless()) as connection, Manager(bus=connection) as asked:
+            text: str = asked.Manager.Version.decode()
+            tainted: str = asked.Manager.Tainted.decode()
+        version = manager.major(text)
     except Exception as error:  # pystemd raises what sd-bus says, in classes of its own
-        yield Finding("systemd", BAD, f"does not answer: {error}")
-        return
-    version = int("".join(c for c in text.lstrip("v").split(".")[0].split("~")[0] if c.isdigit()) or "0")
+        return Finding("systemd", BAD, f"does not answer: {error}")
     if version < OLDEST_SYSTEMD:
-        yield Finding("systemd", BAD, text, f"systemd {OLDEST_SYSTEMD} or newer is needed")
-    else:
-        newer = [f"{name} ({kind.since})" for name, kind in ANYONE.items() if kind.since > version]
-        yield Finding("systemd", GOOD, f"{text}{'; without ' + ', '.join(newer) if newer else ''}")
-    if tainted:
-        yield Finding("systemd", NOTE, f"calls itself tainted: {tainted}", "org.freedesktop.systemd1(5), Tainted")
+        return Finding("systemd", BAD, text, f"systemd {OLDEST_SYSTEMD} or newer is needed")
+    newer = ", ".join(f"{name} ({kind.since})" for name, kind in ANYONE.items() if kind.since > version)
+    said = [text, *([f"without {newer}"] if newer else []), *([f"tainted: {tainted}"] if tainted else [])]
+    return Finding("systemd", GOOD, "; ".join(said))
 
 
 def device_programs() -> Finding:

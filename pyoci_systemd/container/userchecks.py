@@ -10,7 +10,7 @@ from ..errors import Error
 from ..settings import runtime_dir
 from . import subids
 from .caller import owner
-from .hostchecks import BAD, DELEGATE, GOOD, NOTE, Finding, controllers
+from .finding import BAD, GOOD, NOTE, Finding, controllers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ BARS = {
     "/proc/sys/kernel/unprivileged_userns_clone": "sysctl -w kernel.unprivileged_userns_clone=1",
     "/proc/sys/user/max_user_namespaces": "sysctl -w user.max_user_namespaces=15000",
 }
+
+DELEGATE = (
+    "mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n'"
+    " >/etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload, then log in anew"
+)
 
 
 def findings() -> Iterator[Finding]:

@@ -326,8 +326,13 @@ def get_unit_by_pid(bus: Bus, pid: int, *, deadline: float) -> str:
 
 def version(bus: Bus, *, deadline: float) -> int:
     """Return the major version of systemd: 257. BusError."""
-    text = str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"]).lstrip("v")  # `257.9-1~deb13u1`
-    digits = text[: len(text) - len(text.lstrip("0123456789"))]
+    return major(str(_get(bus, ROOT, MANAGER, ("Version",), deadline)["Version"]))
+
+
+def major(text: str) -> int:
+    """Return the number of a systemd that calls itself `257.9-1~deb13u1` or `v258~rc1`. BusError for no number."""
+    rest = text.lstrip("v")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     if not digits:
         raise BusError("malformed", f"systemd calls its version `{text}`")
     return int(digits)
