@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import posix
 
-from .errors import Error
+from .errors import Error, because
 from .record import Record
+
+SYSTEMD = "/run/systemd/system"  # made by the machine's own systemd (sd_booted(3))
+KIND, DIRECTORY = 0o170000, 0o040000  # S_IFMT and S_IFDIR
 
 
 def environ(name: str) -> str:
@@ -39,19 +42,55 @@ class Settings(Record):
         return self.given_root or default_root()
 
 
-def default_root() -> str:
-    """Return where containers are remembered when `--root` does not say.
+def is_rootless() -> bool:
+    """Do containers belong to a user, rather than to the machine. Raises OSError without a /run.
 
-    A root shell has XDG_RUNTIME_DIR or has not, by how it was opened: were it honoured there, the same
-    root would see two sets of containers (crun#1238). But podman runs us as uid 0 of a rootless user's
-    namespace, and that uid 0 is known by a /run which belongs to nobody it has a name for.
+    So it is for everyone but root, and for root of a user namespace such as podman's, where the machine's systemd is
+    that of a user it has no name for. Root of a whole machine in a user namespace (LXC) has a systemd of its own, and
+    is root like any other; so the id maps are not looked at.
     """
-    runtime_dir = environ("XDG_RUNTIME_DIR")
-    if posix.geteuid() == 0 and (not runtime_dir or posix.stat("/run").st_uid == 0):
-        return "/run/pyoci"
-    if not runtime_dir:
-        raise Error("XDG_RUNTIME_DIR is not set", hint="log in through logind, or say where with `--root DIR`")
-    return f"{runtime_dir}/pyoci"
+    if posix.geteuid() != 0:
+        return True
+    try:
+        return posix.stat(SYSTEMD).st_uid != 0
+    except FileNotFoundError:
+        return posix.stat("/run").st_uid != 0
+
+
+def runtime_dir() -> str:
+    """Return the directory of the user's session, $XDG_RUNTIME_DIR. Raises Error if there is none that is truly ours.
+
+    In one of somebody else's the state would be theirs to change, and the bus theirs to answer (CVE-2019-12439).
+    """
+    path = environ("XDG_RUNTIME_DIR")
+    if not path:
+        usual = f"/run/user/{posix.getuid()}"
+        remedy = "have a session that lasts: `loginctl enable-linger`"
+        if posix.access(usual, posix.X_OK):
+            remedy = f"`export XDG_RUNTIME_DIR={usual}`"
+        raise Error("XDG_RUNTIME_DIR is not set", hint=f"{remedy}; or say where with `--root DIR`")
+    try:
+        found = posix.lstat(path)
+    except OSError as error:
+        hint = "there is no session of the user's; `loginctl enable-linger` begins one that lasts"
+        raise Error(because(f"XDG_RUNTIME_DIR `{path}`", error).message, hint=hint) from None
+    if found.st_mode & KIND != DIRECTORY:
+        raise Error(f"XDG_RUNTIME_DIR `{path}` is not a directory")
+    if found.st_uid != posix.geteuid():
+        hint = "it came from another user's session: log in as this one, rather than by `su` or `sudo`"
+        raise Error(f"XDG_RUNTIME_DIR `{path}` belongs to another user, {found.st_uid}", hint=hint)
+    if found.st_mode & 0o077:
+        raise Error(f"XDG_RUNTIME_DIR `{path}` is open to others", hint=f"`chmod 700 {path}`")
+    return path
+
+
+def default_root() -> str:
+    """Return where containers are remembered when `--root` does not say. Raises Error when there is no such place.
+
+    A root shell has XDG_RUNTIME_DIR or has not, by how it was opened: were it honoured there, the same root would see
+    two sets of containers (crun#1238).
+    """
+    return f"{runtime_dir()}/pyoci" if is_rootless() else "/run/pyoci"
 
 
 class Options:

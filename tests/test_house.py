@@ -32,7 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"spec"},
     **{room: set() for room in WORKROOMS - {"plan"}},
 }
-GROUND_FLOOR = set("cgroupfile errors jsonio jsonfault kernelfs log signalname sinks record settings sitepath __init__".split())
+GROUND_FLOOR = set(
+    "cgroupfile errors jsonio jsonfault kernelfs log signalname sinks record settings sitepath __init__".split()
+)
 
 # Guests and the only places that may receive them.
 GUESTS = {

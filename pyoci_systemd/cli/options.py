@@ -287,6 +287,11 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
           ("after", ("--after",), MANY, "UNIT", "Start it after UNIT, and stop it before."),
           ("of_user", ("--user",), FLAG, "", "Of the user's own manager."),
           ("remove", ("--remove",), FLAG, "", "Remove the drop-ins."))),
+    Verb("doctor", PREPARE, "Look for what stands in the way of containers on this machine.",
+         "Looks at the kernel, cgroups, the bus, systemd and, for a user without privileges, at the session, delegation"
+         " and ids. Each fault comes with the command that mends it. The exit status is 1 when there is one without"
+         " which no container runs.",
+         "pyoci doctor", (), (("json", ("--json",), FLAG, "", "Print JSON."),)),
     Verb("features", PREPARE, "Show what this runtime supports, as JSON.",
          "The form is the one of the OCI runtime specification.",
          "pyoci features", (), ()),

@@ -6,6 +6,7 @@ import posix
 
 from .. import jsonio
 from ..errors import Error, printable
+from ..init.dialogue import WALL
 
 
 def absolute(path: str) -> str:
@@ -42,3 +43,12 @@ def owner() -> str:
         return getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def reap(pid: int) -> None:
+    """Collect the launcher's helper, if there is one."""
+    if pid:
+        try:
+            posix.waitpid(pid, WALL)
+        except ChildProcessError:
+            return

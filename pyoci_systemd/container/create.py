@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .caller import reap
 from .creation import Creation
 
 TYPE_CHECKING = False
@@ -22,5 +23,5 @@ def main(settings: Settings, options: Options) -> int:
         creation.build()
         creation.commit()
     finally:
-        creation.reap_helper()
+        reap(settings.warm_pid)
     return 0

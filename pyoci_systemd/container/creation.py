@@ -16,10 +16,10 @@ import _signal
 import posix
 from time import monotonic
 
-from .. import jsonio, log
+from .. import log
 from ..cgroup import tree
 from ..errors import BusError, Error, because
-from ..init.dialogue import CONSOLE, GATE, PID, WALL, Died, Init, Reply
+from ..init.dialogue import CONSOLE, GATE, PID, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import hooks as hook_plan
 from ..plan import plan as planning
@@ -27,9 +27,21 @@ from ..plan.facts import Request
 from ..plan.marker import marker
 from ..plan.words import HOOKS_GATE, NETWORK_GATE, SCOPE_GATE, STATE_GATE
 from ..settings import environ
-from ..spec.load import load
-from . import admission, console, filters, identity, pidfd, placement, probe, process, scope, signals, unixsocket
-from .caller import absolute, nameable, owner
+from . import (
+    admission,
+    bundle,
+    console,
+    filters,
+    identity,
+    pidfd,
+    placement,
+    probe,
+    process,
+    scope,
+    signals,
+    unixsocket,
+)
+from .caller import absolute, owner
 from .explain import explain
 from .store import CONFIG, START, Container, Known, boot_id, now, remove_file, write_whole
 
@@ -39,7 +51,6 @@ if TYPE_CHECKING:
 
     from ..plan.plan import Plan
     from ..settings import Options, Settings
-    from ..spec.types import Config
     from ..systemd.bus import Bus
     from .netdevices import Devices
     from .resctrl import Share
@@ -97,26 +108,16 @@ class Creation:
     def load_and_plan(self) -> None:
         """Load the config and make the plan. Raises Error."""
         options = self.options
-        bundle = nameable(absolute(options.bundle or "."))
-        path = options.config or f"{bundle}/config.json"
-        try:
-            posix.stat(bundle)
-        except OSError as error:
-            raise because(f"bundle `{bundle}`", error) from None
-        self.text = jsonio.contents(path)
-        self.config: Config = load(self.text)
+        self.bundle = bundle.read(options)
+        self.config = self.bundle.config
         if environ("LISTEN_FDS") or environ("NOTIFY_SOCKET") or options.sockets:
             from .service import Service  # for who is run by one alone
 
             self.service = Service(self.config, options, self.wait_for_start)
-        if options.credentials:
-            from . import secrets  # for services that have any
-
-            self.config, self.text = secrets.handed_on(self.config)
         self.request = Request(
             id=options.id,
-            bundle=bundle,
-            config_path=nameable(absolute(path)),
+            bundle=self.bundle.path,
+            config_path=self.bundle.config_path,
             state_dir=self.container.absolute(),
             manager=self.settings.manager,
             preserve_fds=options.preserve_fds + (self.service.passed.count if self.service else 0),
@@ -127,17 +128,19 @@ class Creation:
             wait_for_start=self.wait_for_start,
             handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
-        facts = probe.facts(self.config, bundle)
+        facts = probe.facts(self.config, self.bundle.path)
+        if facts.in_user_namespace:
+            from . import session  # for podman's users
+
+            self.request.manager = session.manager(self.config, self.request.manager)
         program, flags = filters.program(self.config, self.settings.root)
         self.made: Plan = planning.make(self.config, facts, self.request, program, flags)
 
     def check(self) -> None:
         """Refuse what the host, rather than the config, does not allow. Raises Error."""
-        if posix.geteuid():
-            raise Error("rootless containers are not supported yet: run as root")
         if self.made.manager != "disabled":
             tree.require_unified()
-        admission.cgroup(self._own_cgroup())
+        admission.cgroup(placement.own(self.made))
         admission.sysctls(self.config)
         admission.rootfs(self.made.rootfs)
         probe.check_devices(self.made.devices)
@@ -181,7 +184,7 @@ class Creation:
         if self.service:
             self.service.remember(self.known)
         self.container.write(self.known)
-        self.container.write_file(CONFIG, self.text)
+        self.container.write_file(CONFIG, self.bundle.text)
         if self.wait_for_start:
             self._start = self._listen()
         if self.service:
@@ -212,16 +215,6 @@ class Creation:
         except OSError as error:
             raise because(f"cannot make `{path}`", error) from None
 
-    def _own_cgroup(self) -> str:
-        """Return the cgroup that we make ourselves, "" where systemd does it or nobody. Raises Error."""
-        if self.made.manager == "split":
-            from ..cgroup import split  # in services alone
-
-            return split.container()
-        if self.made.manager != "cgroupfs":
-            return ""
-        return f"{tree.ROOT}/{self.made.placement.path}"
-
     def _intent(self) -> Known:
         made = self.made
         return Known(
@@ -232,7 +225,7 @@ class Creation:
             owner=owner(),
             manager=made.manager,
             unit=made.unit,
-            cgroup=self._own_cgroup(),
+            cgroup=placement.own(self.made),
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
             seccomp_receiver=self.request.seccomp_receiver,
@@ -249,6 +242,8 @@ class Creation:
         if expected == GATE:
             from . import idmaps  # for user namespaces only
 
+            if self._bus and idmaps.become_others(self.made.uid_map):
+                self._start_scope(self._bus, self.init.first)
             idmaps.write(self.init.first, self.made.uid_map, self.made.gid_map)
             self.init.let_through()
             reply = self.init.expect(PID, self.explain)
@@ -260,14 +255,8 @@ class Creation:
         known, pid = self.known, self.init.pid
         known.pid, known.start_time = pid, process.start_time(pid)
         if self._bus:
-            self._scope = True
-            try:
-                told = scope.with_pid(self.made.properties, pid)
-                deadline, root = monotonic() + DEADLINE, self.settings.root
-                scope.start(self._bus, self.made.unit, told, deadline, root, self.made.asked)
-            except BusError as error:
-                # a scope cannot stand without its process: if the init died, why it did is the better answer
-                raise self._last_words() or error from None
+            if not self._scope:
+                self._start_scope(self._bus, pid)
             unit_cgroup = tree.of_process(pid)
             if not unit_cgroup.endswith(f"/{self.made.unit}"):
                 # systemd adopts a process that has just died, too; its cgroup is still the one it died in: ours
@@ -277,7 +266,24 @@ class Creation:
             known.cgroup = placement.below(unit_cgroup, self.made.placement.subgroup)
             placement.in_scope(unit_cgroup, known.cgroup, self.made, pid)
         elif known.cgroup:
+            try:
+                placement.make(known.cgroup, self.made)
+            except Error as error:
+                from . import session  # for users alone
+
+                known.cgroup = session.without_cgroup(self.config, self.made, error)
+                return
             placement.in_cgroupfs(known.cgroup, self.made, pid, self._restrict_devices)
+
+    def _start_scope(self, bus: Bus, pid: int) -> None:
+        self._scope = True
+        told = scope.with_pid(self.made.properties, pid)
+        deadline, root = monotonic() + DEADLINE, self.settings.root
+        try:
+            scope.start(bus, self.made.unit, told, deadline, root, self.made.asked)
+        except BusError as error:
+            # a scope cannot stand without its process: if the init died, why it did is the better answer
+            raise self._last_words() or error from None
 
     def _restrict_devices(self, cgroup: str) -> None:
         if self._filter >= 0:
@@ -384,13 +390,3 @@ class Creation:
 
             hooks.run_last(self.config, self.known, self.settings.root)
         return told
-
-    def reap_helper(self) -> None:
-        """Collect the launcher's helper."""
-        if self.settings.warm_pid:
-            try:
-                posix.waitpid(self.settings.warm_pid, WALL)
-            except ChildProcessError:
-                return
-
-

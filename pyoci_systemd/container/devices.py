@@ -12,6 +12,7 @@ import posix
 from ..cgroup import bpf
 from ..plan import device_filter
 from ..plan.limits import devices
+from . import scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def change(known: Known, limits: Resources, tell: Callable[[], None]) -> None:
     The new program comes before the old one goes: in between both must let an access through, and so must systemd's.
     So there is no moment in which more is allowed than either the old rules or the new.
     """
-    cgroup = known.cgroup.rpartition("/")[0] if known.unit else known.cgroup
+    cgroup = scope.directory(known.cgroup, known.unit) if known.unit else known.cgroup
     rules = devices.unsaid(limits, known.manager)
     old, new = [], [load(rules)] if rules else []
     try:

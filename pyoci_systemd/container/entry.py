@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from errno import EBUSY
+from errno import EACCES, EBUSY
 
 from ..cgroup import tree
 from ..errors import Error, because
@@ -11,7 +11,7 @@ from ..init.dialogue import GATE, PID, Init, Reply
 from ..init.wire import encode
 from ..plan.facts import Door
 from ..plan.ops import Clone
-from ..plan.words import CLONE, STATE_GATE
+from ..plan.words import CLONE, SCOPE_GATE, STATE_GATE
 from .explain import explain
 from .laststeps import await_program
 
@@ -40,7 +40,11 @@ def door(pid: int, cgroup: str) -> Door:
             if not _has(name):
                 continue
             raise Error(f"process {pid} has gone") from None
-    return Door(namespaces, cgroup)
+        except PermissionError:
+            # nobody looks into an init but who is root where it began
+            text = f"the namespaces of process {pid}: Permission denied"
+            raise Error(text, hint="a user without privileges can enter a container that has been started") from None
+    return Door(namespaces, cgroup, unprivileged=posix.geteuid() != 0)
 
 
 def _has(name: str) -> bool:
@@ -54,6 +58,13 @@ def _has(name: str) -> bool:
 
 class Crowded(Error):
     """The cgroup takes no process: it has others below, to which it hands controllers down."""
+
+
+class OutOfReach(Error):
+    """The cgroup is one that we may not move a process of ours to, for it belongs to another part of the tree."""
+
+
+WAYS = {EBUSY: Crowded, EACCES: OutOfReach}
 
 
 class Entry:
@@ -92,33 +103,58 @@ class Entry:
     def explain(self, reply: Reply) -> Error:
         """Return the error for an op that failed."""
         error = explain(reply, self._ops)
-        if reply.error == EBUSY and isinstance(self._ops[reply.index], Clone):
-            return Crowded(error.message)
+        if isinstance(self._ops[reply.index], Clone) and reply.error in WAYS:
+            return WAYS[reply.error](error.message)
         return error
 
 
-def enter(known: Known, below: str, begin: Callable[[str], Entry]) -> Entry:
+def begun(entry: Entry) -> Entry:
+    """Return an entry when it has arrived. One that does not is abandoned. Raises Error."""
+    try:
+        entry.arrive()
+        return entry
+    except BaseException:
+        entry.init.abandon()
+        raise
+
+
+def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
     """Return an entry that has arrived: in the cgroup `below` the container's own, else where its first process is.
 
-    `begin` starts one that goes to a cgroup. That cgroup may be divided while it is on its way. Raises Error.
+    `begin` starts one. The cgroup may be divided while it is on its way. And from a login session, say, a user may not
+    go to a cgroup of her own, for what is above both is not hers. Raises Error.
     """
     cgroup = cgroup_of(known.pid, known.cgroup, below)
+    way = door(known.pid, cgroup)
     for _ in range(TRIES):
-        entry = begin(cgroup)
         try:
-            entry.arrive()
-            return entry
+            return begun(moved(begin(way), known, cgroup) if way.waits else begin(way))
+        except OutOfReach:
+            if not known.unit:
+                raise
+            way = Door(way.namespaces, "", way.unprivileged, waits=True)
         except Crowded:
-            entry.init.abandon()
             if below:
                 hint = "name one of those below it"
                 raise Error(f"--cgroup: `{below}` hands controllers down and takes no process", hint=hint) from None
             now = cgroup_of(known.pid, known.cgroup, "")
             cgroup = now if now != cgroup else spare(known.cgroup)
-        except BaseException:
-            entry.init.abandon()
-            raise
+            way = door(known.pid, cgroup)
     raise Error(f"cannot enter the cgroup `{known.cgroup}`: its first process divides it faster than we follow")
+
+
+def moved(entry: Entry, known: Known, cgroup: str) -> Entry:
+    """Have systemd move what waits, as long as it is a process of ours: what it clones is born there. Raises Error."""
+    from . import scope  # for users alone
+
+    try:
+        entry.expect(GATE, SCOPE_GATE)
+        scope.attach(known.unit, cgroup, entry.init.first)
+        entry.init.let_through()
+        return entry
+    except BaseException:
+        entry.init.abandon()
+        raise
 
 
 def cgroup_of(pid: int, own: str, below: str) -> str:

@@ -15,12 +15,13 @@ from ..settings import environ
 from ..spec.kept import kept
 from . import console, filters, identity, pidfd, probe, process
 from .caller import absolute, document
-from .entry import Entry, door, enter
+from .entry import Entry, enter
 from .foreground import Foreground
 from .store import CONFIG, Container, remove_file, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.facts import Door
     from ..plan.ops import Op
     from ..settings import Options, Settings
     from ..spec.types import Config, Process, User
@@ -61,7 +62,7 @@ class Execution:
         if handed:
             joining = handover.process(joining, handed)
         console.check(joining, options, options.detach)
-        entry = enter(known, options.cgroup, lambda cgroup: self._entry(joining, config, cgroup, handed))
+        entry = enter(known, options.cgroup, lambda way: self._entry(joining, config, way, handed))
         self.pid = entry.init.pid
         try:
             return self._converse(entry, joining, planning.outside(joining, config))
@@ -72,8 +73,8 @@ class Execution:
             entry.init.abandon()
             raise cause from None
 
-    def _entry(self, joining: Process, config: Config, cgroup: str, handed: Handover | None) -> Entry:
-        """Start the init that goes there. Raises Error."""
+    def _entry(self, joining: Process, config: Config, way: Door, handed: Handover | None) -> Entry:
+        """Start the init that goes this way. Raises Error."""
         known = self.container.known
         target = process.open_pidfd(known.pid, known.start_time)
         if target < 0:
@@ -82,16 +83,16 @@ class Execution:
         facts = probe.facts({**config, "process": joining})
         keyring = known.id if known.keyring else ""
         own_pid = handover.own_pid(joining, handed)
-        way = door(known.pid, cgroup)
         ops, warnings = planning.plan(joining, config, facts, way, program, flags, keyring, own_pid)
         for text in warnings:
             log.warning(text)
         if log.wants("debug"):
             for op in [*ops, *planning.outside(joining, config)]:
                 log.debug(op.describe())
-        entry = Entry(ops, target, self.options.preserve_fds + self._passed)
-        posix.close(target)
-        return entry
+        try:
+            return Entry(ops, target, self.options.preserve_fds + self._passed)
+        finally:
+            posix.close(target)
 
     def _handover(self) -> Handover | None:
         """Return what a service manager handed over for the program, None when nothing. Raises Error."""

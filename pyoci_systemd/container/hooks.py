@@ -15,11 +15,12 @@ from .. import jsonio, log
 from ..errors import Error, because
 from ..plan import hooks as planning
 from . import filters, probe, process, signals
-from .entry import Entry, cgroup_of, door
+from .entry import Entry, begun, enter
 from .store import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.facts import Door
     from ..plan.ops import Op
     from ..spec.types import Config, Hook
     from .store import Known
@@ -78,7 +79,7 @@ class Run:
             for fd in opened:
                 posix.close(fd)
         try:
-            pid = entry.arrive()
+            pid = entry.init.pid
             entry.go(Container(self.root, self.known.id))
             ended = self._watch(pid, reading, deadline)
         except BaseException:
@@ -97,10 +98,15 @@ class Run:
         self._judge(status)
 
     def _enter(self, hook: Hook, stdio: tuple[int, int, int]) -> Entry:
+        """Return the hook when it is where it is to run. Raises Error."""
         known = self.known
-        if self.kind not in ("createContainer", planning.AT_START):
-            return Entry(planning.outside(hook, environment(), self._place()), stdio=stdio)
-        way = door(known.pid, cgroup_of(known.pid, known.cgroup, ""))
+        if self.kind not in (planning.INSIDE, planning.AT_START):
+            return begun(Entry(planning.outside(hook, environment(), self._place()), stdio=stdio))
+        return enter(known, "", lambda way: self._inside(hook, stdio, way))
+
+    def _inside(self, hook: Hook, stdio: tuple[int, int, int], way: Door) -> Entry:
+        """Start the init of a hook that runs in the container's namespaces. Raises Error."""
+        known = self.known
         steps: list[Op]
         if self.kind == planning.AT_START:
             steps = planning.inside(

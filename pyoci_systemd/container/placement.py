@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from ..cgroup import tree
 from ..cgroup.events import event
 from ..errors import Error, because
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 def below(path: str, name: str) -> str:
     """Return the cgroup `name` below `path`; with "" that is `path` itself."""
     return f"{path}/{name}" if name else path
+
+
+def own(made: Plan) -> str:
+    """Return the cgroup that we make ourselves, "" where systemd does it or nobody. Raises Error."""
+    if made.manager == "split":
+        from ..cgroup import split  # in services alone
+
+        return split.container()
+    return f"{tree.ROOT}/{made.placement.path}" if made.manager == "cgroupfs" else ""
 
 
 def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
@@ -38,8 +49,8 @@ def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
     give_away(inner, made, pid)
 
 
-def in_cgroupfs(cgroup: str, made: Plan, pid: int, restrict_devices: Callable[[str], None]) -> None:
-    """Make the container's cgroup and move the process there. Raises Error."""
+def make(cgroup: str, made: Plan) -> None:
+    """Make the container's cgroup, where it is not for systemd, and hand controllers down to it. Raises Error."""
     inner = below(cgroup, made.placement.delegated)
     if made.manager == "split":
         from ..cgroup import split  # in services alone
@@ -49,6 +60,11 @@ def in_cgroupfs(cgroup: str, made: Plan, pid: int, restrict_devices: Callable[[s
         tree.make_delegated(inner)
     except OSError as error:
         raise because(f"cannot make the cgroup `{inner}`", error) from None
+
+
+def in_cgroupfs(cgroup: str, made: Plan, pid: int, restrict_devices: Callable[[str], None]) -> None:
+    """Limit the container's cgroup, which make() has made, and move the process there. Raises Error."""
+    inner = below(cgroup, made.placement.delegated)
     tree.apply(cgroup, made.limits)
     restrict_devices(cgroup)
     give_away(inner, made, pid)
@@ -63,8 +79,11 @@ def refuse_frozen(cgroup: str) -> None:
 
 
 def give_away(cgroup: str, made: Plan, pid: int) -> None:
-    """Give the cgroup to the root of the container's user namespace, if it has one. Raises Error."""
-    if not made.user_namespace:
+    """Give the cgroup to the root of the container's user namespace, if it has one. Raises Error.
+
+    A user without privileges gives nothing away.
+    """
+    if not made.user_namespace or posix.geteuid():
         return
     from . import idmaps  # for user namespaces only
 

@@ -27,6 +27,7 @@ def facts(config: Config, bundle: str = "") -> Facts:
     labelled = process.get("selinuxLabel") or config.get("linux", {}).get("mountLabel")
     return Facts(
         posix.geteuid(),
+        posix.getegid(),
         capabilities,
         outer,
         apparmor() if process.get("apparmorProfile") else "",

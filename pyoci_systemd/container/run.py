@@ -12,6 +12,7 @@ from ..plan.hooks import AT_START
 from ..plan.words import START_GATE
 from ..settings import environ
 from . import delete
+from .caller import reap
 from .creation import Creation
 from .foreground import Foreground, catch_signals
 from .laststeps import await_program
@@ -46,7 +47,7 @@ def main(settings: Settings, options: Options) -> int:
         creation.commit()
         await_workload(creation, manager)
     finally:
-        creation.reap_helper()
+        reap(settings.warm_pid)
     if options.detach:
         return 0
     shares_pids = not any(n["type"] == "pid" for n in creation.config["linux"]["namespaces"])

@@ -6,7 +6,7 @@ from time import monotonic
 
 from .. import kernelfs, log
 from ..errors import BusError, Error
-from ..settings import environ
+from ..settings import environ, is_rootless
 from ..systemd import manager
 from ..systemd.bus import Bus, system_address
 from .store import LEARNED
@@ -25,9 +25,14 @@ NOT_TWICE = 1.0  # seconds for a systemd that has kept us waiting already; a sco
 
 
 def connect() -> Bus:
-    """Return a connection to the system bus. Raises BusError."""
+    """Return a connection to the bus on which our systemd is: the machine's, or the user's own. Raises BusError."""
+    deadline = monotonic() + CONNECT_DEADLINE
+    if is_rootless():
+        from . import session  # for users alone
+
+        return session.connect(deadline)
     name = "DBUS_SYSTEM_BUS_ADDRESS"
-    return Bus.connect(system_address({name: environ(name)}), monotonic() + CONNECT_DEADLINE)
+    return Bus.connect(system_address({name: environ(name)}), deadline)
 
 
 def with_pid(properties: Sequence[Property], pid: int) -> list[Property]:
@@ -151,3 +156,13 @@ def thaw(bus: Bus, unit: str, deadline: float) -> None:
     except BusError as error:
         if error.name != manager.NO_SUCH_UNIT:
             raise
+
+
+def attach(unit: str, cgroup: str, pid: int) -> None:
+    """Have systemd move a process into `cgroup`, which is in the scope `unit`. Raises BusError.
+
+    A user's systemd asks the machine's for what it may not do itself: to take the process out of a login session.
+    """
+    with connect() as bus:
+        below = cgroup.partition(f"/{unit}")[2]
+        manager.attach_processes(bus, unit, [pid], subgroup=below, deadline=monotonic() + CLEAR_DEADLINE)

@@ -235,7 +235,6 @@ class Container:
         self.unlock()
 
 
-
 def write_whole(path: str, data: bytes, mode: int) -> None:
     """Replace a file: written beside it, made durable, renamed over it. Raises Error."""
     temporary = f"{path}.{posix.getpid()}.tmp"

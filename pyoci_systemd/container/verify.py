@@ -68,7 +68,7 @@ class Check:
             limits, lambda file: place(self.known.cgroup, file), os.sysconf("SC_PAGE_SIZE"), numbers
         )
         self.unit: agreement.Unit | None = None
-        self.scope = self.known.cgroup.rpartition("/")[0] if self.known.unit else ""
+        self.scope = scope.directory(self.known.cgroup, self.known.unit) if self.known.unit else ""
         self.rules = device_rules.unsaid(limits, self.known.manager)
         """those that a program of ours enforces, on the cgroup `guarded`"""
         self.guarded = self.scope or self.known.cgroup

@@ -9,13 +9,16 @@
 #include <sys/vfs.h>
 
 enum { PROC_MAGIC = 0x9fa0, DEVPTS_MAGIC = 0x1cd1, PTS_MAJOR = 136, PTS_MAJORS = 8 };
-enum { BIND_RECURSIVE = 0x4000, MOVE = 0x2000, DETACH = 2 };
+enum { LOCKED = MOUNT_ATTR_RDONLY | MOUNT_ATTR__ATIME, BIND_RECURSIVE = 0x4000, MOVE = 0x2000, DETACH = 2 };
 
 static int set_attributes(int tree, unsigned flags, struct mount_attr attr)
 {
 	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
 		return 0;
-	return (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+	int result = (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+	/* what a mount has brought into a user namespace is locked (mount_namespaces(7)), and clients say `rw` of each */
+	const struct mount_attr kept = {.attr_set = attr.attr_set & ~(uint64_t)MOUNT_ATTR__ATIME, .attr_clr = attr.attr_clr & ~(uint64_t)LOCKED, .propagation = attr.propagation};
+	return result < 0 && errno == EPERM && attr.attr_clr & LOCKED ? set_attributes(tree, flags, kept) : result;
 }
 
 /* Apply the five numbers with which every mount op ends: set, clear, recursive set and clear, propagation. */

@@ -33,7 +33,8 @@ OP(open_namespace)
 
 static int become_root(void)
 {
-	return setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 ? -1 : 0;
+	/* one that maps no root gives its rights to whoever made it */
+	return (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) && errno != EINVAL ? -1 : 0;
 }
 
 OP(join_namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import SpecError
 from . import namespaces, ops
 from .facts import Facts
 from .words import CAPABILITIES
@@ -59,9 +60,17 @@ def available(config: Config, facts: Facts) -> int:
     return (1 << len(CAPABILITIES)) - 1 if "user" in namespaces.wanted(config) else facts.capabilities
 
 
-def user(process: Process, annotations: dict[str, str]) -> ops.Op:
-    """Return the op that takes on the user, the group and exactly the additional groups."""
+def user(process: Process, config: Config, facts: Facts) -> ops.Op:
+    """Return the op that takes on the user, the group and exactly the additional groups.
+
+    Where one group alone is mapped the kernel lets nobody change them: by giving one up a user could reach what is
+    denied to it (CVE-2014-8989). Raises SpecError for additional groups there.
+    """
     who = process.get("user", {})
+    alone = namespaces.has_one_group(config, facts)
+    if alone and who.get("additionalGids"):
+        text = "a user namespace with one group has no additional ones"
+        raise SpecError(f"config.json: process.user.additionalGids: {text}", hint="`/etc/subgid` gives a user more")
     groups = b"".join(gid.to_bytes(4, "little") for gid in who.get("additionalGids") or ())
-    keep = "run.oci.keep_original_groups" in annotations
+    keep = alone or "run.oci.keep_original_groups" in config.get("annotations", {})
     return ops.User(who.get("uid", 0), who.get("gid", 0), groups, int(keep))

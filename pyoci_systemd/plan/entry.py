@@ -29,13 +29,12 @@ def plan(
     `keyring` is the name of the container whose session keyring it gets one like, "" to keep that of the caller.
     `own_pid` are the variables that say which process it is. Raises SpecError for what cannot be done.
     """
-    score = joining.get("oomScoreAdj")
     steps, warnings = process.become(joining, config, facts, [ops.Await(STATE_GATE)], program, flags, own_pid)
     before, after = scheduling.exec_affinity(joining, moves=bool(door.cgroup))
     return [
         *labels.procfs(joining, facts),
         *before,
-        *([ops.OomScore(str(score))] if score is not None else []),
+        *namespaces.oom_score(joining, facts),
         *namespaces.enter(door),
         *after,
         *console.plan(joining, bind=False),

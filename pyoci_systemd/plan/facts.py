@@ -24,6 +24,7 @@ class Facts(Record):
 
     uid: int
     """effective user id of the runtime"""
+    gid: int
     capabilities: int
     """what the runtime itself holds, and so can give; a bit mask in the order of capability(7)"""
     in_user_namespace: bool
@@ -36,9 +37,14 @@ class Facts(Record):
     """sources of mounts with `copy-symlink` that are links, and where each leads"""
 
     @property
+    def privileged(self) -> bool:
+        """Is the runtime root of the first user namespace, to whom alone the kernel gives much."""
+        return not self.uid and not self.in_user_namespace
+
+    @property
     def restricts_devices(self) -> bool:
-        """Can a device program be attached to a cgroup, by systemd or by us: root of the first user namespace can."""
-        return self.uid == 0 and not self.in_user_namespace
+        """Can a device program be attached to a cgroup, by systemd or by us."""
+        return self.privileged
 
 
 class Request(Record):
@@ -71,3 +77,7 @@ class Door(Record):
     """CLONE_* of those of its first process that are not the runtime's own"""
     cgroup: str
     """the directory of the cgroup to be born in, "" to stay in the runtime's own"""
+    unprivileged: bool = False
+    """is the runtime nobody who may enter one of them but by the user namespace"""
+    waits: bool = False
+    """shall who goes there wait until systemd has moved it into a cgroup"""

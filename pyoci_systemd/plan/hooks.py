@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from ..spec.types import Config, Hook, Process
     from .facts import Door, Facts
 
-BEFORE_PIVOT = ("prestart", "createRuntime", "createContainer")
+INSIDE = "createContainer"
+BEFORE_PIVOT = ("prestart", "createRuntime", INSIDE)
 AT_START = "startContainer"
 KINDS = (*BEFORE_PIVOT, AT_START, "poststart", "poststop")
 

@@ -189,6 +189,8 @@ class Mounting:
 
     def _words(self, mount: Mount, target: str) -> Words:
         options = mount.get("options")
+        if options and self.no_tty_group and mount.get("type") == "devpts":
+            options = [word for word in options if word != "gid=5"]
         if options is not None:
             return sort_words(options)
         defaults = _DEFAULTS.get(target, ())
@@ -203,6 +205,9 @@ class Mounting:
         if "copy-symlink" in words.how and source in self.links:
             return ops.Symlink(self.links[source], target, 1)
         recursive = int("rbind" in words.how)
+        if recursive and source.rstrip("/") == "/sys" and words.set & ATTRIBUTES["ro"]:
+            # the cgroups of the host are below it, and those of a user's are the user's to write (CVE-2023-25809)
+            words.recursive_set |= ATTRIBUTES["ro"]
         flags = CLONE_TREE | BELOW * recursive | NOFOLLOW * ("src-nofollow" in words.how)
         # who asks for both a shared root and a shared mount wants mounts to go to and fro (mount(2), peer groups)
         peers = self.shared_root and words.propagation & PROPAGATION["shared"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..errors import SpecError
 from . import ops
-from .words import CLONE
+from .words import CLONE, SCOPE_GATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..spec.types import Config, Mapping
-    from .facts import Door
+    from ..spec.types import Config, Mapping, Process
+    from .facts import Door, Facts
     from .handles import Handles
 
 # What clone(2) makes at once. The cgroup namespace waits for the scope, the user namespace for its mapping.
@@ -51,7 +51,25 @@ def id_maps(config: Config) -> tuple[str, str]:
     )
 
 
-def plan(config: Config, handles: Handles) -> list[ops.Op]:
+def has_one_group(config: Config, facts: Facts) -> bool:
+    """Does a new user namespace map the runtime's own group, as anybody may: then no other can be taken or given up."""
+    linux = config.get("linux", {})
+    own = [(entry["hostID"], entry["size"]) for entry in linux.get("gidMappings") or ()] == [(facts.gid, 1)]
+    return bool(facts.uid) and own and is_new(config, "user")
+
+
+def let_in(facts: Facts, op: ops.Op) -> list[ops.Op]:
+    """Return `op`, for which something is written below /proc that belongs to the process."""
+    return [op] if facts.privileged else [ops.Dumpable(1), op, ops.Dumpable(0)]
+
+
+def oom_score(process: Process, facts: Facts) -> list[ops.Op]:
+    """Return what sets the score by which the kernel chooses whom to kill."""
+    score = process.get("oomScoreAdj")
+    return [] if score is None else let_in(facts, ops.OomScore(str(score)))
+
+
+def plan(config: Config, facts: Facts, handles: Handles) -> list[ops.Op]:
     """Return the ops of the first process, up to and with the clone.
 
     Raises SpecError for a config without a mount namespace of its own: its mounts would be the host's.
@@ -61,10 +79,7 @@ def plan(config: Config, handles: Handles) -> list[ops.Op]:
         raise SpecError("config.json: linux.namespaces must name a mount namespace")
     if namespaces.get("user") == "" and not all(id_maps(config)):
         raise SpecError("config.json: a new user namespace needs linux.uidMappings and linux.gidMappings")
-    result: list[ops.Op] = []
-    score = config.get("process", {}).get("oomScoreAdj")
-    if score is not None:
-        result.append(ops.OomScore(str(score)))
+    result = oom_score(config["process"], facts) if "process" in config else []
     # every path is opened before the first namespace is entered: they are paths of the runtime's own
     paths = {kind: path for kind, path in namespaces.items() if path}
     result += [ops.OpenNamespace(CLONE[kind], path) for kind, path in paths.items()]
@@ -73,7 +88,7 @@ def plan(config: Config, handles: Handles) -> list[ops.Op]:
     order = sorted(paths, key=lambda kind: (kind != "user", kind == "mount"))
     result += [ops.JoinNamespace(CLONE[kind], numbers[kind]) for kind in order]
     if namespaces.get("user") == "":
-        result.append(ops.NewUserNamespace())
+        result += let_in(facts, ops.NewUserNamespace())
     if namespaces.get("time") == "":
         result.append(ops.NewTimeNamespace())
         offsets = config.get("linux", {}).get("timeOffsets", {})
@@ -89,10 +104,13 @@ def enter(door: Door) -> list[ops.Op]:
     """Return the ops that lead into a container, with the clone. The cgroup's path is the runtime's.
 
     Whoever puts a child into a cgroup must have the right to write there, and must see both cgroups where cgroup
-    namespaces delimit (cgroups(7), `nsdelegate`). So these two namespaces are entered by the child.
+    namespaces delimit (cgroups(7), `nsdelegate`). So these two namespaces are entered by the child. Who has no rights
+    needs those that the user namespace gives to enter the others, and has the one to the cgroup by name.
     """
-    cgroup = [ops.OpenCgroup(door.cgroup)] if door.cgroup else []
-    late = door.namespaces & (CLONE["user"] | CLONE["cgroup"])
+    cgroup: list[ops.Op] = [ops.OpenCgroup(door.cgroup)] if door.cgroup else []
+    if door.waits:
+        cgroup = [ops.Await(SCOPE_GATE)]
+    late = door.namespaces & (CLONE["cgroup"] if door.unprivileged else CLONE["user"] | CLONE["cgroup"])
     after = [ops.Enter(late)] if late else []
     # the pidfd is the first descriptor, the cgroup the second
-    return [*cgroup, ops.Enter(door.namespaces & ~late), ops.Clone(0, 1 if cgroup else -1), *after]
+    return [*cgroup, ops.Enter(door.namespaces & ~late), ops.Clone(0, 1 if door.cgroup else -1), *after]

@@ -125,12 +125,24 @@ class MapIds(Op):
 class OomScore(Op):
     """set the oom score adjustment to {score}
 
-    Before a user namespace is entered: the file belongs to the global root while the init is not dumpable.
+    Before a user namespace is entered: the file belongs to the runtime's own (see Dumpable).
     """
 
     score: str
 
     function = 'write_text(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), score)'
+
+
+class Dumpable(Op):
+    """{dumpable}
+
+    What the kernel has below /proc of a process that nobody may look into belongs to root of the first user namespace.
+    So a user lets it be looked into for as long as something is written there: while nothing of a container is near.
+    """
+
+    dumpable: int
+
+    syscall = "prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0"
 
 
 class OpenNamespace(Op):

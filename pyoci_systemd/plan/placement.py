@@ -1,8 +1,8 @@
 """Which cgroups the container's processes live in.
 
-    PATH                    the cgroupfs manager: linux.cgroupsPath, or the id; from the root of the hierarchy
-    SCOPE/container         the systemd manager: a cgroup below the scope, where systemd never writes
-    …/NAME                  with `run.oci.delegate-cgroup=NAME`: the container's to divide, below its limits
+PATH                    the cgroupfs manager: linux.cgroupsPath, or the id; from the root of the hierarchy
+SCOPE/container         the systemd manager: a cgroup below the scope, where systemd never writes
+…/NAME                  with `run.oci.delegate-cgroup=NAME`: the container's to divide, below its limits
 """
 
 from __future__ import annotations

@@ -96,8 +96,15 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
     handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
-    building = rootfs.plan(config, facts, request, handles)
-    joining = namespaces.plan(config, handles)
+    if facts.uid:
+        # who may not take the sources of mounts outside takes them in the mount namespace, which is as yet the same
+        joining = namespaces.plan(config, facts, handles)
+        building = rootfs.plan(config, facts, request, handles)
+        building = [*joining, *handles.sources, *building]
+    else:
+        building = rootfs.plan(config, facts, request, handles)
+        joining = namespaces.plan(config, facts, handles)
+        building = [*handles.sources, *joining, *building]
     return Plan(
         unit=unit,
         properties=properties.plan(config, request, named, told) if unit else (),
@@ -106,7 +113,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         limits=files,
         placement=placement.plan(config, manager, request.id),
         rootfs=rootfs.root_path(config, request.bundle),
-        ops=[*handles.sources, *joining, *building, *steps],
+        ops=[*building, *steps],
         outside=process.outside(config["process"], config) if "process" in config else [],
         uid_map=uid_map,
         gid_map=gid_map,

@@ -28,6 +28,9 @@ def plan(config: Config, facts: Facts, request: Request, program: bytes, flags: 
     if request.wait_for_start:
         gates.append(ops.AwaitStart())
     if config.get("hooks", {}).get("startContainer"):
+        if facts.uid:
+            # it would have to look into an init that as yet has no filter, and so could whatever the image brings
+            raise SpecError("config.json: hooks.startContainer: only root's containers can have such hooks")
         gates.append(ops.Await(START_GATE))
     own_pid = handover.own_pid(process, request.handover)
     steps, warnings = become(process, config, facts, gates, program, flags, own_pid)
@@ -59,7 +62,6 @@ def become(
     The process stands in its cgroup by now: the kernel weighs against the cpuset there what it may run on.
     """
     sets = credentials.Sets(process, credentials.available(config, facts))
-    annotations = config.get("annotations", {})
     uid = process.get("user", {}).get("uid", 0)
     final = ops.Capabilities(sets.permitted, sets.effective, sets.inheritable, sets.ambient)
     filtered: list[ops.Op] = [ops.Seccomp(program, flags)] if program else []
@@ -76,7 +78,7 @@ def become(
         *([ops.OwnStdio(uid)] if uid or process.get("terminal") else []),
         ops.Chdir(process["cwd"], 0),
         ops.Bounding(sets.bounding),
-        credentials.user(process, annotations),
+        credentials.user(process, config, facts),
         ops.Chdir(process["cwd"], 1),
         *([_with_admin(sets)] if privileged_filter else [final]),
         *([ops.NoNewPrivileges()] if process.get("noNewPrivileges") else []),

@@ -44,7 +44,7 @@ def plan(config: Config, facts: Facts, request: Request, handles: Handles) -> li
         *_gate_among(listed, config),
         *devices.plan(config, handles, can_make_nodes=not user_namespace),
         *(console.plan(config["process"], bind=True) if "process" in config else []),
-        *([ops.Await(HOOKS_GATE)] if any(kind in hooks.BEFORE_PIVOT for kind in hooks.kinds(config)) else []),
+        *_gate_of_hooks(config, facts),
         *([ops.WorkingDirectory(cwd)] if cwd != "/" else []),
         *closing,
         *hidden.plan(config, facts),
@@ -52,6 +52,13 @@ def plan(config: Config, facts: Facts, request: Request, handles: Handles) -> li
         ops.ChangeRoot() if request.no_pivot else ops.PivotRoot(),
         *([ops.Propagation(propagation)] if asks_more else []),
     ]
+
+
+def _gate_of_hooks(config: Config, facts: Facts) -> list[ops.Op]:
+    """Return the wait for hooks. Those of a user's that run inside enter by way of what the user may look into."""
+    kinds = hooks.kinds(config)
+    gate: list[ops.Op] = [ops.Await(HOOKS_GATE)] if any(kind in hooks.BEFORE_PIVOT for kind in kinds) else []
+    return [ops.Dumpable(1), *gate, ops.Dumpable(0)] if facts.uid and hooks.INSIDE in kinds else gate
 
 
 def root_propagation(config: Config) -> int:

@@ -216,6 +216,7 @@ SAY: dict[str, Callable[[Any], str]] = {
     "rows": lambda value: f" × {value}" if value else "",
     "last": lambda value: " as the user" if value else "",
     "gate": lambda value: GATES[value],
+    "dumpable": lambda value: "let its user look into it" if value else "let nobody look into it",
     "resource": lambda value: RLIMITS[value],
     "soft": lambda value: "unlimited" if value in (UNLIMITED, -1) else str(value),
     "hard": lambda value: "unlimited" if value in (UNLIMITED, -1) else str(value),

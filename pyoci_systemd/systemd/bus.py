@@ -24,7 +24,7 @@ from _socket import (
 )
 from _struct import pack
 from errno import EAGAIN, ECONNREFUSED
-from posix import geteuid, lstat, strerror
+from posix import strerror
 from select import POLLIN, POLLOUT, poll
 from time import monotonic
 
@@ -40,7 +40,6 @@ BROKER = "org.freedesktop.DBus"
 MOST_RECONNECTS = 5  # of one connection
 MOST_SIGNALS = 1000  # kept at a time: anyone on the bus may send us some
 CHUNK = 64 << 10
-S_IFMT, S_IFDIR = 0o170000, 0o040000
 
 
 def socket_path(address: str) -> str:
@@ -72,25 +71,6 @@ def system_address(environ: Mapping[str, str]) -> str:
     """Return the socket of the system bus. BusError if $DBUS_SYSTEM_BUS_ADDRESS names none."""
     address = environ.get("DBUS_SYSTEM_BUS_ADDRESS")
     return socket_path(address) if address else "/run/dbus/system_bus_socket"
-
-
-def user_address(environ: Mapping[str, str]) -> str:
-    """Return the socket of the user's bus, in $XDG_RUNTIME_DIR and nowhere else. BusError if that is not truly ours.
-
-    There is no fall to the system bus: its systemd would run the container for another manager than was asked for.
-    """
-    hint = "there is no user session; try `loginctl enable-linger`"
-    directory = environ.get("XDG_RUNTIME_DIR")
-    if not directory:
-        raise BusError("connect", "no user bus: XDG_RUNTIME_DIR is not set", hint=hint)
-    try:
-        status = lstat(directory)
-    except OSError as error:
-        text = strerror(error.errno or 0)
-        raise BusError("connect", f"no user bus: XDG_RUNTIME_DIR `{directory}`: {text}", hint=hint) from None
-    if status.st_mode & S_IFMT != S_IFDIR or status.st_uid != geteuid() or status.st_mode & 0o077:
-        raise BusError("connect", f"XDG_RUNTIME_DIR `{directory}` is not a directory that is ours alone (mode 0700)")
-    return f"{directory}/bus"
 
 
 class Bus:

@@ -370,8 +370,13 @@ def full_version(bus: Bus, *, deadline: float) -> str:
 
 def version(bus: Bus, *, deadline: float) -> int:
     """Return the major version of systemd: 257. BusError."""
-    text = full_version(bus, deadline=deadline).lstrip("v")
-    digits = text[: len(text) - len(text.lstrip("0123456789"))]
+    return major(full_version(bus, deadline=deadline))
+
+
+def major(text: str) -> int:
+    """Return the number of a systemd that calls itself `257.9-1~deb13u1` or `v258~rc1`. BusError for no number."""
+    rest = text.lstrip("v")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     if not digits:
         raise BusError("malformed", f"systemd calls its version `{text}`")
     return int(digits)

@@ -76,7 +76,9 @@ def compare(before: Snapshot, after: Snapshot) -> list[str]:
 def units() -> Iterator[str]:
     """Yield the scopes, slices and transient services with their state, and every failed unit."""
     listing = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"]
-    for line in subprocess.run(listing, capture_output=True, text=True, check=True, timeout=10 * SLOWER).stdout.splitlines():
+    for line in subprocess.run(
+        listing, capture_output=True, text=True, check=True, timeout=10 * SLOWER
+    ).stdout.splitlines():
         name, _, active, _ = line.split(None, 4)[:4]
         ours = name.endswith((".scope", ".slice")) or (TRANSIENT / name).exists()
         standing = name in STANDING_SLICES or name.startswith(FOREIGN_UNITS) or name.startswith("system-")

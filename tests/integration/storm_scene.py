@@ -91,11 +91,12 @@ class Storm:
 
 def cgroup_of(pid: int) -> pathlib.Path:
     """Return the directory of the cgroup of a process."""
-    path = pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    (path,) = (line.removeprefix("0::/") for line in lines if line.startswith("0::"))
     return pathlib.Path("/sys/fs/cgroup", path)
 
 
 def scope_of(pid: int) -> pathlib.Path:
     """Return the directory of the scope in which a process is."""
     path = cgroup_of(pid)
-    return path if path.name.endswith(".scope") else path.parent
+    return next(place for place in (path, *path.parents) if place.name.endswith(".scope"))

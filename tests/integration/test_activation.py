@@ -120,7 +120,9 @@ def test_order_and_names(finding: Served, tmp_path: pathlib.Path) -> None:
 
 
 def test_more_is_preserved_after_them(finding: Served, tmp_path: pathlib.Path) -> None:
-    script = f"exec 7</dev/null; exec {finding.runtime} run --preserve-fds 4 --bundle {finding.bundle.path} {finding.name}"
+    script = (
+        f"exec 7</dev/null; exec {finding.runtime} run --preserve-fds 4 --bundle {finding.bundle.path} {finding.name}"
+    )
     found = activated("sh", "-c", script, at=[f"{tmp_path}/a"])
     assert (found["LISTEN_FDS"], found["open"]) == ("1", [0, 1, 2, 3, 7])
 
@@ -187,7 +189,9 @@ def test_what_cannot_be(finding: Served, tmp_path: pathlib.Path, verb: str, vari
 
 def test_run_makes_the_sockets(finding: Served, tmp_path: pathlib.Path) -> None:
     path = f"{tmp_path}/s"
-    options = [f"--socket={address}" for address in (f"web={path}", f"@{finding.name}", "w4=127.0.0.1:48201", "[::1]:48202")]
+    options = [
+        f"--socket={address}" for address in (f"web={path}", f"@{finding.name}", "w4=127.0.0.1:48201", "[::1]:48202")
+    ]
     done = finding.run("run", *options, "--bundle", finding.bundle.path, finding.name, check=True)
     assert json.loads(done.stdout) == {
         "LISTEN_FDS": "4", "LISTEN_FDNAMES": "web:unknown:w4:unknown", "own pid": True, "open": [0, 1, 2, 3, 4, 5, 6],

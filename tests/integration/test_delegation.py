@@ -120,7 +120,9 @@ def quadlet(podman: Podman) -> Iterator[Callable[[str], str]]:
 
     def start(text: str) -> str:
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[Container]\nImage={podman.image}\nNetwork=none\nPull=never\nGlobalArgs=--runtime={podman.runtime}\n{text}")
+        path.write_text(
+            f"[Container]\nImage={podman.image}\nNetwork=none\nPull=never\nGlobalArgs=--runtime={podman.runtime}\n{text}"
+        )
         subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
         subprocess.run(["systemctl", "start", "pyociquadlet.service"], check=True, timeout=60)
         return "pyociquadlet.service"

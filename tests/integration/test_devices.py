@@ -23,6 +23,7 @@ from tests.integration.must_scene import crun_does_not
 DENY_ALL = {"allow": False, "access": "rwm"}
 ALLOW_ALL = {"allow": True, "access": "rwm"}
 OF_OTHERS = pathlib.Path(os.environ.get("RUNTIME") or "pyoci").name != "pyoci"
+DEADLINE = 60  # seconds; an emulated machine with neighbours takes half of it for a daemon-reload
 MANAGERS = ["systemd", "cgroupfs"]
 # in /dev of every container here, with names of their own. `full` can be opened; of the others there is no driver, which is another error
 NODES = {"full": "c 1 7", "one": "c 10 250", "two": "c 10 251", "other": "c 11 250", "disk": "b 259 250"}
@@ -44,7 +45,7 @@ FULL_DENIED = [ALLOW_ALL, rule(False, 1, 7)]
 
 
 def systemctl(*args: str) -> str:
-    done = subprocess.run(["systemctl", *args], check=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["systemctl", *args], check=True, capture_output=True, text=True, timeout=DEADLINE)
     return done.stdout.strip()
 
 
@@ -63,11 +64,15 @@ class Restricted:
             ways = {"r": f"true <{path}", "w": f"true >{path}", "+": f"true <>{path}", "m": f"new {node}"}
             looks = "; ".join(f"look {way} '{does}'" for way, does in ways.items())
             script += f"seen=; {looks}; echo {name}:$seen\n"
-        return " ".join(self.run("exec", self.name, "sh", "-c", script, check=True).stdout.split("\n")[:-1])
+        return " ".join(
+            self.run("exec", self.name, "sh", "-c", script, check=True, timeout=DEADLINE).stdout.split("\n")[:-1]
+        )
 
     def update(self, *rules: dict[str, Any]) -> None:
         """Give it other rules."""
-        self.run("update", "--resources", "-", self.name, input=json.dumps({"devices": rules}), check=True)
+        self.run(
+            "update", "--resources", "-", self.name, input=json.dumps({"devices": rules}), check=True, timeout=DEADLINE
+        )
 
     def programs(self) -> int:
         """Return how many programs of ours decide."""
@@ -88,7 +93,7 @@ class Restricted:
                 done_meanwhile()
             finally:
                 self.run("exec", self.name, "touch", "/dev/stop", check=True)
-            opened, tries = trying.communicate(timeout=20)[0].split()
+            opened, tries = trying.communicate(timeout=DEADLINE)[0].split()
         return int(opened), int(tries)
 
 
@@ -258,7 +263,7 @@ def test_where_no_program_can_be_loaded(runtime: str, container: Container, mana
         container.bundle.path,
         container.name,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert (done.returncode, done.stderr) == (
         1,
         "pyoci: cannot restrict devices by a program: Operation not permitted\n",

@@ -49,7 +49,9 @@ def test_run_and_keep(
     done = run(f"--cgroup-manager={manager}", "run", "--keep", "--bundle", bundle.path, container_id)
     assert done.returncode == how["code"], done
     assert ended(exit_of(run, container_id)) == how
-    [listed] = [one for one in json.loads(run("list", "--format", "json", check=True).stdout) if one["id"] == container_id]
+    [listed] = [
+        one for one in json.loads(run("list", "--format", "json", check=True).stdout) if one["id"] == container_id
+    ]
     assert ended(listed["exit"]) == how
     run("delete", container_id, check=True)
 

@@ -310,7 +310,11 @@ def test_what_systemd_does_not_know_is_learned(bus: Bus, scope: str, tmp_path: p
     bus.send = listen  # type: ignore[method-assign]
     for asked in (["StartTransientUnit", "StartTransientUnit", "Get"], ["Get", "StartTransientUnit"]):
         with subprocess.Popen(["sleep", "60"]) as process:
-            properties: list[Property] = [("Nonsense", "s", "x"), ("Description", "s", "d"), ("PIDs", "au", [process.pid])]
+            properties: list[Property] = [
+                ("Nonsense", "s", "x"),
+                ("Description", "s", "d"),
+                ("PIDs", "au", [process.pid]),
+            ]
             heard.clear()
             scopes.start(bus, scope, properties, soon(), str(tmp_path))
             assert heard == asked

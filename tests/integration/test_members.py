@@ -119,7 +119,9 @@ def test_one_that_forks_and_forks(container: Container, wait_until: Wait) -> Non
     if not CRUN:
 
         def stopped() -> bool:
-            states = [pathlib.Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[0] for one in everybody(pid)]
+            states = [
+                pathlib.Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[0] for one in everybody(pid)
+            ]
             return set(states) <= {"T", "Z"}
 
         wait_until(stopped, "all to stop")

@@ -68,7 +68,9 @@ def test_what_is_not(served: Served) -> None:
         "MAINPID=1", "NOTIFYACCESS=all", "BUSERROR=x", "MAINPID=1\nSTATUS=with others", "EXIT_STATUS=3",
         "FDSTORE=1\nFDNAME=x",
     ):  # fmt: skip
-        served.python("with open('/dev/null') as null: socket.send_fds(s, [sys.argv[1].encode()], [null.fileno()])", said)
+        served.python(
+            "with open('/dev/null') as null: socket.send_fds(s, [sys.argv[1].encode()], [null.fileno()])", said
+        )
     assert {what: served.show(what) for what in before} == before
     assert served.show("StatusText") == "with others"
     served.python("s.send(b'STATUS='.ljust(9000, b'x'))")
@@ -184,7 +186,9 @@ def test_kept_descriptors(served: Served, wanted: bool) -> None:
     """FDSTORE=1 where config.json says so; at the next start they come back as what sd_listen_fds(3) returns."""
     served.config["annotations"] = {"org.pyoci.fdstore": "true"} if wanted else {}
     served.up("FileDescriptorStoreMax=5", "FileDescriptorStorePreserve=yes")
-    send = "f = os.memfd_create('kept'); os.write(f, b'precious'); socket.send_fds(s, [b'FDSTORE=1\\nFDNAME=kept'], [f])"
+    send = (
+        "f = os.memfd_create('kept'); os.write(f, b'precious'); socket.send_fds(s, [b'FDSTORE=1\\nFDNAME=kept'], [f])"
+    )
     served.python(send)
     assert served.show("NFileDescriptorStore") == str(int(wanted))
     if wanted:
@@ -196,7 +200,9 @@ def test_kept_descriptors(served: Served, wanted: bool) -> None:
 def test_a_flood_does_not_deafen_the_runtime(served: Served) -> None:
     """Who shouts waits: signals are passed on meanwhile, and the manager gets no more than it can take."""
     served.up(script="systemd-notify --ready; trap 'exit 9' TERM; while :; do sleep 0.1; done")
-    flood = "import time; end = time.monotonic() + 2\nwhile time.monotonic() < end: s.send(b'STATUS=%d' % time.time_ns())"
+    flood = (
+        "import time; end = time.monotonic() + 2\nwhile time.monotonic() < end: s.send(b'STATUS=%d' % time.time_ns())"
+    )
     shouting = subprocess.Popen(
         [served.runtime, "exec", served.name, "python3", "-c",
          f"import socket; s = socket.socket(1, 2); s.connect({SOCKET!r}); " + flood]
@@ -215,7 +221,9 @@ def test_a_flood_does_not_deafen_the_runtime(served: Served) -> None:
 def scripted(served: Served, *lines: str) -> str:
     """Return the path of a script of the host's, with the runtime as $R."""
     path = served.bundle.path / "script"
-    path.write_text("\n".join(["#!/bin/sh", f"R={served.runtime} B={served.bundle.path} ID={served.name}", *lines]) + "\n")
+    path.write_text(
+        "\n".join(["#!/bin/sh", f"R={served.runtime} B={served.bundle.path} ID={served.name}", *lines]) + "\n"
+    )
     path.chmod(0o755)
     return str(path)
 
@@ -280,9 +288,7 @@ def test_without_a_manager_nothing_is_there(served: Served) -> None:
 ])  # fmt: skip
 def test_an_address_that_is_none(served: Served, address: str, words: str) -> None:
     served.bundle.sh("true")
-    done = served.run(
-        "run", "--bundle", served.bundle.path, served.name, env={**os.environ, "NOTIFY_SOCKET": address}
-    )
+    done = served.run("run", "--bundle", served.bundle.path, served.name, env={**os.environ, "NOTIFY_SOCKET": address})
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1) and words in done.stderr
 
 
@@ -290,9 +296,7 @@ def test_an_address_that_is_none(served: Served, address: str, words: str) -> No
 
 
 @pytest.mark.parametrize("who", ["container", "conmon"])
-def test_podman(
-    podman: Podman, units: Any, tmp_path: pathlib.Path, who: str, wait_until: Callable[..., Any]
-) -> None:
+def test_podman(podman: Podman, units: Any, tmp_path: pathlib.Path, who: str, wait_until: Callable[..., Any]) -> None:
     name, tools = f"podman-notify-{os.getpid()}", ("/usr", "/lib", "/lib64")
     says = "systemd-notify --ready;" if who == "container" else ""
     start = tmp_path / "start"

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -162,15 +163,23 @@ STAND = {
 
 
 def lost(pid: int) -> dict[str, tuple[str, ...]]:
-    """Return the limits that stand neither in the cgroup of a process nor in its scope, with what stands there."""
+    """Return the limits that a process has not in its cgroup and in its scope, with what stands in the two.
+
+    What stands in the first alone is unknown to systemd: it is not what `systemctl show` says, nor what holds for all.
+    """
     places = (cgroup_of(pid), scope_of(pid))
     found = {name: tuple((place / name).read_text().strip() for place in places) for name in STAND}
-    return {name: values for name, values in found.items() if STAND[name] not in values}
+    return {name: values for name, values in found.items() if {*values} != {STAND[name]}}
 
 
 @needs("memory controller", "cpu controller", "cpuset controller", "pids controller", "io controller")
 def test_limits_stand(run: Run, bundle: Bundle, container_id: str) -> None:
-    """In a container that is made before the storm, and in one that is made in it."""
+    """In a container that is made before the storm, and in one that is made in it; and when systemd writes all anew.
+
+    That last it does when any limit of the unit is set, to what it had before too. What other runtimes did not tell it
+    goes then: runc 1.1.15 loses `memory.swap.max=0`. With crun 1.21 the scope never had that, nor any throttle; they
+    stand in the files of the container's own cgroup alone, and `systemctl show` says MemorySwapMax=67108864.
+    """
     bundle.config["linux"]["resources"] = LIMITS
     watching(bundle, container_id).args("sleep", "1000")
     ask(run, "create", "--bundle", bundle.path, container_id)
@@ -186,6 +195,8 @@ def test_limits_stand(run: Run, bundle: Bundle, container_id: str) -> None:
     try:
         pids = [state(run, name)["pid"] for name in (container_id, second)]
         assert storm.failed == []
+        for pid in pids:
+            subprocess.run(["systemctl", "set-property", "--runtime", scope_of(pid).name, "CPUWeight=100"], check=True)
         assert [lost(pid) for pid in pids] == [{}, {}]
         if RUNTIME == "pyoci":
             for name in (container_id, second):

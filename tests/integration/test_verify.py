@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pyoci_systemd.cgroup import bpf
 from tests.integration.conftest import Container, Run
 from tests.integration.needs import needs
 from tests.integration.storm_scene import cgroup_of, scope_of
@@ -114,6 +115,24 @@ def test_a_cgroup_of_our_own(run: Run, container: Container) -> None:
     verdict = Verdict(run, container.name)
     assert (verdict.status, verdict.whole["unit"], [*verdict.rows]) == (0, None, ["device program"])
     assert verdict.rows["device program"]["container"] == "attached"
+
+
+@pytest.mark.parametrize("subgroup", ["", "a/b"])
+def test_wherever_below_the_scope(run: Run, container: Container, subgroup: str) -> None:
+    """The device program stands on the scope's directory, and on none above it, also after an `update`."""
+    rules = [DENY, {**FUSE, "minor": -1}, {**FUSE, "allow": False}]  # all of a major but one: DeviceAllow= has no word
+    container.config["linux"]["resources"] = {"devices": rules}
+    container.config["annotations"] = {"run.oci.systemd.subgroup": subgroup}
+    container.create()
+    scope = scope_of(container.state()["pid"])
+    asked = {"devices": [*rules, {**FUSE, "allow": False, "minor": 200}]}
+    for _ in range(2):
+        verdict = Verdict(run, container.name)
+        assert (verdict.status, verdict.rows["device program"]["scope"]) == (0, "attached")
+        assert [ours for ours, _ in bpf.seen(str(scope))].count(True) == 1
+        assert not any(ours for ours, _ in bpf.seen(str(scope.parent)))
+        run("update", "--resources", "-", container.name, input=json.dumps(asked), check=True)
+    container.delete()
 
 
 def test_without_pystemd(run: Run, container: Container, devices: str, tmp_path: pathlib.Path) -> None:

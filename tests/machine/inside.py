@@ -22,7 +22,9 @@ from tests.machine.vm import VM
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 # The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
-NATIVE_TESTS = [f"--ignore-glob=tests/{tests}*" for tests in ("unit/test_init", "thorough/test_init", "thorough/test_launcher")]
+NATIVE_TESTS = [
+    f"--ignore-glob=tests/{tests}*" for tests in ("unit/test_init", "thorough/test_init", "thorough/test_launcher")
+]
 BYTE_CODE = "pycache_prefix=/var/cache/pyoci-tests"
 
 

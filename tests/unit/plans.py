@@ -11,7 +11,7 @@ ALL_CAPABILITIES = (1 << 41) - 1
 
 def facts(**changes: Any) -> Facts:
     """Return a host where root of the first user namespace holds every capability."""
-    return Facts(**{"uid": 0, "capabilities": ALL_CAPABILITIES, "in_user_namespace": False, **changes})
+    return Facts(**{"uid": 0, "gid": 0, "capabilities": ALL_CAPABILITIES, "in_user_namespace": False, **changes})
 
 
 def request(**changes: Any) -> Request:

@@ -162,7 +162,9 @@ def test_a_socket_for_notifications(environment: dict[bytes, bytes]) -> None:
     address = "NOTIFY_SOCKET=/run/notify/notify.sock"
     handed = serving().handover("/run/pyoci/c1")
     assert (handed.variables, handed.own_pid) == ([address, "WATCHDOG_USEC=5000000"], ["WATCHDOG_PID"])
-    assert [(mount["source"], mount["destination"]) for mount in handed.mounts] == [("/run/pyoci/c1/notify", "/run/notify")]
+    assert [(mount["source"], mount["destination"]) for mount in handed.mounts] == [
+        ("/run/pyoci/c1/notify", "/run/notify")
+    ]
     # nobody would stay to pass on that it is alive
     for how in ({"waits": True}, {"detach": True}):
         assert (serving(**how).handover("/s").variables, serving(**how).handover("/s").own_pid) == ([address], [])

@@ -16,7 +16,7 @@ import pytest
 from pyoci_systemd.errors import BusError
 from pyoci_systemd.systemd import bus as bus_module
 from pyoci_systemd.systemd import wire
-from pyoci_systemd.systemd.bus import Bus, socket_path, system_address, user_address
+from pyoci_systemd.systemd.bus import Bus, socket_path, system_address
 
 PATIENCE = 20.0  # seconds that only a failure takes, or a machine that is very busy
 TARGET = ("org.a", "/a", "org.a.I")
@@ -455,36 +455,3 @@ def test_system_address() -> None:
     assert system_address({}) == "/run/dbus/system_bus_socket"
     assert system_address({"DBUS_SYSTEM_BUS_ADDRESS": ""}) == "/run/dbus/system_bus_socket"
     assert system_address({"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/x"}) == "/x"
-
-
-def test_user_address(tmp_path: pathlib.Path) -> None:
-    tmp_path.chmod(0o700)
-    environ = {"XDG_RUNTIME_DIR": str(tmp_path), "DBUS_SESSION_BUS_ADDRESS": "unix:path=/elsewhere"}
-    assert user_address(environ) == f"{tmp_path}/bus"
-
-
-@pytest.mark.parametrize("environ", [{}, {"XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "/nonexistent"}])
-def test_no_user_session(environ: dict[str, str]) -> None:
-    with pytest.raises(BusError, match="^no user bus: XDG_RUNTIME_DIR ") as caught:
-        user_address({**environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/x"})
-    assert "loginctl enable-linger" in caught.value.hint
-
-
-@pytest.mark.parametrize("fault", ["", "link", "file", "open", "foreign"])
-def test_a_runtime_directory_must_be_ours_alone(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    path = tmp_path / "run"
-    if fault == "link":
-        (tmp_path / "real").mkdir(mode=0o700)
-        path.symlink_to("real")
-    elif fault == "file":
-        path.touch(mode=0o700)
-    else:
-        path.mkdir()
-        path.chmod(0o750 if fault == "open" else 0o700)
-    if fault == "foreign":
-        monkeypatch.setattr(bus_module, "geteuid", lambda: os.geteuid() + 1)
-    refused = pytest.raises(BusError, match="ours alone") if fault else contextlib.nullcontext()
-    with refused:
-        user_address({"XDG_RUNTIME_DIR": str(path)})

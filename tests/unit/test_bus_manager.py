@@ -65,8 +65,15 @@ def inside(unit: str) -> list[Turn]:
         ([LOST, *settled("inactive"), RESET, STARTED], "/job/1"),
         (
             [
-                LOST, ("ActiveState", manager.LOST), ("Job", manager.LOST), *settled("inactive"),
-                RESET, LOST, *settled("inactive"), RESET, STARTED,
+                LOST,
+                ("ActiveState", manager.LOST),
+                ("Job", manager.LOST),
+                *settled("inactive"),
+                RESET,
+                LOST,
+                *settled("inactive"),
+                RESET,
+                STARTED,
             ],
             "/job/1",
         ),
@@ -245,3 +252,9 @@ def test_properties_are_asked_for_together() -> None:
         bus.greet(soon())
         told = manager.unit_properties(bus, UNIT, "Unit", ["A", "B"], deadline=soon())
         assert told == {"A": "one", "B": "two"}
+
+
+@pytest.mark.parametrize("text", ["", "v", "unknown", "-1"])
+def test_no_version(text: str) -> None:
+    with pytest.raises(BusError, match=f"^systemd calls its version `{text}`$"):
+        manager.major(text)

@@ -136,7 +136,9 @@ def test_below_threads_all_becomes_threaded(root: str) -> None:
         cgroup(path, cgroup__type=f"{kind}\n", cgroup__controllers="", cgroup__subtree_control="")
     cgroup(f"{root}/a/b", cgroup__type="domain invalid\n", cgroup__controllers="", cgroup__subtree_control="")
     tree.make_delegated(f"{root}/a/b/c")
-    kinds = [pathlib.Path(path, "cgroup.type").read_text() for path in (root, f"{root}/a", f"{root}/a/b", f"{root}/a/b/c")]
+    kinds = [
+        pathlib.Path(path, "cgroup.type").read_text() for path in (root, f"{root}/a", f"{root}/a/b", f"{root}/a/b/c")
+    ]
     assert [kind.startswith(("threaded", "domain threaded")) for kind in kinds] == [True] * 4
 
 
@@ -317,11 +319,17 @@ def test_who_keeps_a_controller_back(root: str, top: str, service: str, reason: 
     text = f"linux.resources.cpu.shares: the cpu controller is not available in `{root}/service/c1`: "
     assert caught.value.message == text + reason.replace("ROOT", root)
     assert hint in caught.value.hint
+
+
 def test_limits_are_changed_all_or_none(root: str) -> None:
     cgroup(root, memory__max="1\n", io__max="8:0 rbps=1\n8:1 wbps=2\n")
     os.mkdir(f"{root}/pids.max")
     written: list[tuple[str, str]] = []
-    limits = [File("memory.max", "9", "memory.limit"), File("io.max", "8:0 rbps=9", "blockIO"), File("pids.max", "9", "pids.limit")]
+    limits = [
+        File("memory.max", "9", "memory.limit"),
+        File("io.max", "8:0 rbps=9", "blockIO"),
+        File("pids.max", "9", "pids.limit"),
+    ]
 
     def write(path: str, text: str) -> None:
         if path.endswith("pids.max"):

@@ -221,6 +221,19 @@ SERVICE = Handover(
         }
     ],
 )  # fmt: skip
+
+
+def rootless() -> Any:
+    """What `pyoci spec --rootless` writes for a user, with ids of /etc/subuid besides."""
+    config: Any = default_config(rootless=True, uid=1000, gid=1000)
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind] += [{"containerID": 1, "hostID": 100000, "size": 65536}]
+    config["process"]["oomScoreAdj"] = 200
+    config["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    return config
+
+
+HOSTS: dict[str, dict[str, Any]] = {"rootless": {"uid": 1000, "gid": 1000, "capabilities": 0}}
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "default": (default_config, {}),
     "crun": (lambda: captured("crun"), {}),
@@ -230,6 +243,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "docker": (docker_without_hooks, {"id": "3f4e5a6b7c8d"}),
     "containerd": (containerd, {"id": "0123456789ab"}),
     "user-namespace": (user_namespace, {}),
+    "rootless": (rootless, {"state_dir": "/run/user/1000/pyoci/c1"}),
     "asked-about": (asked_about, {}),
     "host-network": (host_network, {}),
     "devices-and-limits": (devices_and_limits, {}),
@@ -249,7 +263,8 @@ def made(name: str) -> plan.Plan:
     config = load(json.dumps(make()).encode())
     section = config.get("linux", {}).get("seccomp")
     program, flags = (PROGRAM, seccomp_flags(section)) if section else (b"", 0)
-    return plan.make(config, facts(apparmor="unconfined", selinux=True), request(**asked), program, flags)
+    host = facts(apparmor="unconfined", selinux=True, **HOSTS.get(name, {}))
+    return plan.make(config, host, request(**asked), program, flags)
 
 
 @pytest.mark.parametrize("name", CASES)

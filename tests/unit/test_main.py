@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoci_systemd import errors, main, settings
-from pyoci_systemd.settings import Settings
+from pyoci_systemd import main
 
 ROOT = str(Path(__file__).parents[2])
 ENTRY = f"import sys; sys.path.insert(0, {ROOT!r}); from pyoci_systemd.main import launched; launched()"
@@ -274,44 +273,6 @@ def test_version(form: str) -> None:
 
 def test_version_names_the_root_asked_for() -> None:
     assert "rundir: /r" in run("--root=/r", "--version").stdout.splitlines()
-
-
-# euid, XDG_RUNTIME_DIR, owner of /run, the root
-ROOTS = [
-    (0, None, 0, "/run/pyoci"),
-    (0, "", 0, "/run/pyoci"),
-    (0, "/run/user/0", 0, "/run/pyoci"),  # D5
-    (0, "/run/user/1000", 65534, "/run/user/1000/pyoci"),  # podman's namespace of a rootless user
-    (0, "", 65534, "/run/pyoci"),
-    (1000, "/run/user/1000", 0, "/run/user/1000/pyoci"),
-]
-
-
-@pytest.mark.parametrize(("euid", "runtime_dir", "owner", "root"), ROOTS)
-def test_root(euid: int, runtime_dir: str | None, owner: int, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, euid, runtime_dir, owner)
-    assert Settings().root == root
-    assert Settings(given_root="/r").root == "/r"
-
-
-@pytest.mark.parametrize("runtime_dir", [None, ""])
-def test_no_root(runtime_dir: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, 1000, runtime_dir, 0)
-    with pytest.raises(errors.Error, match="^XDG_RUNTIME_DIR is not set$"):
-        print(Settings().root)
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, euid: int, runtime_dir: str | None, owner: int) -> None:
-    class Posix:
-        environ = {} if runtime_dir is None else {b"XDG_RUNTIME_DIR": runtime_dir.encode()}
-        geteuid = staticmethod(lambda: euid)
-
-        class stat:
-            def __init__(self, path: str) -> None:
-                assert path == "/run"
-                self.st_uid = owner
-
-    monkeypatch.setattr(settings, "posix", Posix)
 
 
 def test_answer_never_raises(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def other(kind: type[Op], field: str) -> Op:
     values: dict[str, Any] = {"int": 2, "str": "other", "bytes": b"\3\0\0\0", "list[str]": ["three"]}
     changed = {
         "namespace": 0x40000000, "namespaces": 0x40000000, "propagation": 1 << 20, "mode": 0o060600, "gate": 0, "resource": 4,
-        "recursive": 0, "bind": 0, "reach": 0x8000, "attributes": pack(words.SCHEDULER_ATTRIBUTES, 56, 1, 0, 0, 7, 0, 0, 0, 0, 1024),
+        "recursive": 0, "bind": 0, "dumpable": 0, "reach": 0x8000, "attributes": pack(words.SCHEDULER_ATTRIBUTES, 56, 1, 0, 0, 7, 0, 0, 0, 0, 1024),
     }.get(field, values[kind.__annotations__[field]])  # fmt: skip
     return sample(kind, **{field: changed})
 

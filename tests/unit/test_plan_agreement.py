@@ -95,7 +95,9 @@ CASES: list[tuple[str, Unit, dict[str, str], dict[str, str], dict[str, Any]]] = 
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("unit", "scope", "own", "told"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("unit", "scope", "own", "told"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_what_differs(unit: Unit, scope: Any, own: Any, told: Any) -> None:
     assert differing(made(LIMITS).rows(unit, {**SCOPE, **scope}, {**OWN, **own})) == told
 
@@ -112,7 +114,9 @@ def test_a_property_that_this_systemd_does_not_know() -> None:
 def test_what_is_idle_has_no_weight() -> None:
     values = {**VALUES, "CPUWeight": 0}
     rows = made({"cpu": {"idle": 1}}).rows(
-        Unit(values, frozenset(), frozenset()), {"cpu.idle": "1", "cpu.weight": "0"}, {"cpu.idle": "1", "cpu.weight": "0"}
+        Unit(values, frozenset(), frozenset()),
+        {"cpu.idle": "1", "cpu.weight": "0"},
+        {"cpu.idle": "1", "cpu.weight": "0"},
     )
     assert [(row.name, row.differs) for row in rows] == [("cpu.idle", False)]
 

@@ -100,13 +100,14 @@ def test_available() -> None:
 ])  # fmt: skip
 def test_user(who: Any, expected: tuple[int, int, list[int], int]) -> None:
     process: Any = {"cwd": "/"} if who is None else {"cwd": "/", "user": who}
-    op = credentials.user(process, {})
+    op = credentials.user(process, config(), facts())
     assert isinstance(op, ops.User)
     groups = [int.from_bytes(op.groups[at : at + 4], "little") for at in range(0, len(op.groups), 4)]
     assert (op.uid, op.gid, groups, op.keep_groups) == expected
 
 
 def test_original_groups_are_kept_on_request() -> None:  # F118
-    op = credentials.user({"cwd": "/"}, {"run.oci.keep_original_groups": "1"})  # type: ignore[typeddict-item]
+    asking = config(annotations={"run.oci.keep_original_groups": "1"})
+    op = credentials.user({"cwd": "/", "args": []}, asking, facts())
     assert isinstance(op, ops.User)
     assert op.keep_groups == 1

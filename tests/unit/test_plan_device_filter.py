@@ -97,7 +97,9 @@ def by_hand(rules: list[Any], kind: str, major: int, minor: int, access: str) ->
     rules = [*rules[:last], *everyone, *rules[last:]]
     # a deny of a device whole leaves that its node may be made
     rules = [
-        one if one["allow"] or set(one["access"]) < set("rwm") or one.get("type") in (None, "a") else {**one, "access": "rw"}
+        one
+        if one["allow"] or set(one["access"]) < set("rwm") or one.get("type") in (None, "a")
+        else {**one, "access": "rw"}
         for one in rules
     ]
 

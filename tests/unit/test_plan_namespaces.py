@@ -27,7 +27,7 @@ def spaces(*kinds: str, **paths: str) -> list[dict[str, str]]:
 
 def planned(*kinds: str, process: Any = None, linux: Any = None, **paths: str) -> list[ops.Op]:
     made = config(process=process, linux={"namespaces": spaces(*kinds, **paths), **(linux or {})})
-    return namespaces.plan(made, Handles(1, []))
+    return namespaces.plan(made, facts(), Handles(1, []))
 
 
 @pytest.mark.parametrize(("kinds", "flags"), [

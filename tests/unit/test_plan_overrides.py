@@ -226,7 +226,27 @@ def test_time(text: str, microseconds: int) -> None:
     assert unitsyntax.time(text) == microseconds
 
 
-@pytest.mark.parametrize("text", ["", " ", "s", "1x", "-1", "+1", "1..5", "1.5.5s", "1e3", "٥", "0x5", "1_0", ".", ".s", "99999999999999y", "9" * 30])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "s",
+        "1x",
+        "-1",
+        "+1",
+        "1..5",
+        "1.5.5s",
+        "1e3",
+        "٥",
+        "0x5",
+        "1_0",
+        ".",
+        ".s",
+        "99999999999999y",
+        "9" * 30,
+    ],
+)
 def test_no_time(text: str) -> None:
     with pytest.raises(ValueError):
         unitsyntax.time(text)

@@ -1,0 +1,55 @@
+"""A user whose session is not there, or is another's: what is said of it, and that no other bus is taken (D3)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.integration.conftest import CRUN, Container
+from tests.integration.rootless_scene import ANY_PATH, User, alice, bob, hers
+
+__all__ = ["alice", "bob", "hers"]
+
+ours = pytest.mark.skipif(CRUN, reason="crun has other words")
+
+# the environment, and what is said of it
+NO_SESSION: dict[str, tuple[dict[str, str], str]] = {
+    "unset": ({}, "XDG_RUNTIME_DIR is not set"),
+    "empty": ({"XDG_RUNTIME_DIR": ""}, "XDG_RUNTIME_DIR is not set"),
+    "nowhere": ({"XDG_RUNTIME_DIR": "/run/user/4711"}, "XDG_RUNTIME_DIR `/run/user/4711`: No such file or directory"),
+    "root's": ({"XDG_RUNTIME_DIR": "/run/systemd"}, "XDG_RUNTIME_DIR `/run/systemd` belongs to another user, 0"),
+}
+
+
+@ours
+@pytest.mark.parametrize("case", NO_SESSION)
+def test_no_session(case: str, alice: User, hers: Container) -> None:
+    environ, words = NO_SESSION[case]
+    for verb in (["run", "--bundle", str(hers.bundle.path), hers.name], ["state", hers.name], ["list"]):
+        done = alice.run(*verb, env={"PATH": ANY_PATH, **environ})
+        assert (done.returncode, done.stderr) == (1, f"pyoci: {words}\n")
+
+
+@ours
+def test_somebody_else_s_session(alice: User, bob: User) -> None:
+    done = bob.run("list", env={"PATH": ANY_PATH, "XDG_RUNTIME_DIR": str(alice.directory)})
+    assert done.stderr == f"pyoci: XDG_RUNTIME_DIR `{alice.directory}` belongs to another user, {alice.uid}\n"
+
+
+@ours
+@pytest.mark.parametrize("address", ["unix:path=/run/dbus/system_bus_socket", "unix:path=/run/user/0/bus", "nonsense"])
+def test_no_other_bus(address: str, alice: User, hers: Container) -> None:
+    """The bus is that of XDG_RUNTIME_DIR, whatever variables say; and where there is none there is no other (D3)."""
+    others = {"DBUS_SESSION_BUS_ADDRESS": address, "DBUS_SYSTEM_BUS_ADDRESS": address}
+    words = ["run", "--bundle", str(hers.bundle.path), hers.name]
+    hers.bundle.write()
+    assert alice.run(*words, env={**alice.environ, **others}).returncode == 0
+    lonely = alice.home / "runtime-dir"
+    lonely.mkdir(mode=0o700)
+    os.chown(lonely, alice.uid, alice.uid)
+    done = alice.run(*words, env={**alice.environ, **others, "XDG_RUNTIME_DIR": str(lonely)})
+    assert done.stderr == f"pyoci: no user session bus at `{lonely}/bus`: it is not there\n"
+    assert [path.name for path in lonely.rglob("*") if path.name[0] != "."] == ["pyoci"], "something is left"
+    subprocess.run(["rm", "-r", lonely], check=True)
