@@ -10,7 +10,7 @@ import posix
 import sys
 
 from . import log
-from .cli.options import GLOBALS, VERBS, arguments, split
+from .cli.options import GLOBALS, HOT, arguments, split
 from .errors import Error, because
 from .settings import Options, Settings
 
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .cli.options import Command
+    from .cli.options import Command, Verb
 
 COMPLETE = b"_PYOCI_COMPLETE"  # the variable by which a shell asks click for completions
 
@@ -87,7 +87,7 @@ def understand(args: list[str]) -> Command | None:
     log.use(log.Log(str(values["log"]), str(values["log_format"]), str(values["log_level"])))
     if values["version"]:
         return values, "", {}
-    verb = VERBS.get(words[0]) if words else None
+    verb = named(words[0]) if words else None
     if verb is None:
         return None
     parted = split(words[1:], verb.options, permute=verb.permute)
@@ -99,6 +99,15 @@ def understand(args: list[str]) -> Command | None:
         return None
     log.about(str(given.get("id", "")))
     return values, verb.name, {**chosen, **given}
+
+
+def named(word: str) -> Verb | None:
+    """Return the verb of that name, None when there is none."""
+    if word in HOT:
+        return HOT[word]
+    from .cli.verbs import COLD
+
+    return COLD.get(word)
 
 
 def refuse_handler(name: str) -> None:

@@ -28,12 +28,12 @@ from .options import (
     TRISTATE,
     TRISTATES,
     USAGE,
-    VERBS,
     VERSION,
     Verb,
     convert,
     defaults,
 )
+from .verbs import VERBS
 
 sitepath.enable()
 try:

@@ -17,8 +17,9 @@ from ..plan.agreement import PROGRAM, Agreement, Row
 from ..plan.limits import devices as device_rules
 from ..plan.limits import normal
 from ..plan.marker import marker
+from ..settings import is_rootless
 from ..spec.kept import kept
-from . import identity, learned, scope
+from . import identity, learned, probe, scope
 from .store import CONFIG, Container
 
 TYPE_CHECKING = False
@@ -63,6 +64,7 @@ class Check:
         self.known: Known = container.known
         self.config: Config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
         limits = self.config.get("linux", {}).get("resources", {})
+        limits = device_rules.enforced(limits, probe.facts(self.config).restricts_devices)
         place = tree.place
         self.agreement = Agreement(
             limits, lambda file: place(self.known.cgroup, file), os.sysconf("SC_PAGE_SIZE"), numbers
@@ -84,7 +86,7 @@ class Check:
 
         unit, known = self.known.unit, [name for name, _, _ in self.agreement.told]
         names = dict.fromkeys([*known, *normal.NAMES])
-        seen = inspect(unit, names, monotonic() + DEADLINE)
+        seen = inspect(unit, names, monotonic() + DEADLINE, is_rootless())
         if not seen.loaded or marker(self.container.absolute()) not in seen.documentation:
             raise Error(f"`{unit}` is not the scope of `{self.container.id}` any more")
         unknown = {name for name in names if name not in seen.values}

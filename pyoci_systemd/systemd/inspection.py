@@ -14,7 +14,10 @@ from ..record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 PAUSE = 0.02  # seconds before what was lost is asked again
 
@@ -30,44 +33,69 @@ class Inspected(Record):
     values: dict[str, object]
 
 
-def inspect(unit: str, names: Collection[str], deadline: float) -> Inspected:
-    """Return a scope as systemd has it. Raises Error where pystemd is missing, BusError.
+class Introduced(Record):
+    """Who systemd says it is."""
 
-    It is asked again as long as answers are lost, which they are when systemd re-executes itself.
+    version: str
+    """`257.9-1~deb13u1`"""
+    tainted: str
+    """what it finds amiss with the machine (org.freedesktop.systemd1(5), Tainted)"""
+
+
+def inspect(unit: str, names: Collection[str], deadline: float, of_user: bool = False) -> Inspected:
+    """Return a scope as systemd has it, the machine's or the user's. Raises Error if pystemd is missing, BusError."""
+    return _insist(f"read `{unit}`", lambda bus: _read(bus, unit, names), deadline, of_user)
+
+
+def introduce(deadline: float, of_user: bool) -> Introduced:
+    """Return what systemd says of itself. Raises as inspect() does."""
+    return _insist("ask systemd", _itself, deadline, of_user)
+
+
+def _insist(what: str, ask: Callable[[Any], T], deadline: float, of_user: bool) -> T:
+    """Ask, on one connection: pystemd would open one for each property.
+
+    Again as long as answers are lost, which they are when systemd re-executes itself.
     """
     sitepath.enable()
     try:
         from pystemd import dbusexc
+        from pystemd.dbuslib import DBus
     except ImportError as missing:
         raise Error(
-            f"cannot read `{unit}`: the Python package `pystemd` is missing", hint="install python3-pystemd"
+            f"cannot {what}: the Python package `pystemd` is missing", hint="install python3-pystemd"
         ) from missing
     lost = (dbusexc.DBusNoReplyError, dbusexc.DBusDisconnectedError)
     while True:
         try:
-            return _read(unit, names)
+            with DBus(user_mode=of_user) as bus:
+                return ask(bus)
         except dbusexc.DBusBaseError as error:
             if not isinstance(error, lost) or monotonic() >= deadline:
                 name = f"org.freedesktop.DBus.Error.{type(error).__name__[4:-5]}"
-                raise BusError(name, f"read `{unit}`: {plain(error.err_message) or name}") from None
+                raise BusError(name, f"{what}: {plain(error.err_message) or name}") from None
         sleep(PAUSE)
 
 
-def _read(unit: str, names: Collection[str]) -> Inspected:
-    from pystemd.dbuslib import DBus
+def _read(bus: Any, unit: str, names: Collection[str]) -> Inspected:
     from pystemd.systemd1 import Manager, Unit
 
-    # one connection for all: pystemd would open one for each property
-    with DBus() as bus:
-        manager, found = Manager(bus=bus, _autoload=True), Unit(unit.encode(), bus=bus, _autoload=True)
-        known = found.Scope.properties if hasattr(found, "Scope") else ()
-        return Inspected(
-            loaded=found.Unit.LoadState == b"loaded",
-            documentation=texts(found.Unit.Documentation),
-            drop_ins=texts(found.Unit.DropInPaths),
-            version=text(manager.Manager.Version),
-            values={name: plain(getattr(found.Scope, name)) for name in names if name in known},
-        )
+    manager, found = Manager(bus=bus, _autoload=True), Unit(unit.encode(), bus=bus, _autoload=True)
+    known = found.Scope.properties if hasattr(found, "Scope") else ()
+    return Inspected(
+        loaded=found.Unit.LoadState == b"loaded",
+        documentation=texts(found.Unit.Documentation),
+        drop_ins=texts(found.Unit.DropInPaths),
+        version=text(manager.Manager.Version),
+        values={name: plain(getattr(found.Scope, name)) for name in names if name in known},
+    )
+
+
+def _itself(bus: Any) -> Introduced:
+    from pystemd.systemd1 import Manager
+
+    manager = Manager(bus=bus, _autoload=True)
+    return Introduced(text(manager.Manager.Version), text(manager.Manager.Tainted))
 
 
 def texts(values: Iterable[bytes]) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -48,9 +50,16 @@ def test_remove_waits_for_a_cgroup_that_is_busy_for_a_moment(root: str, monkeypa
         walk.remove(f"{root}/a", soon())
 
 
-def test_deeper_than_a_path_is_long(root: str) -> None:
+@pytest.fixture
+def cleared(root: str) -> Iterator[str]:
+    """Return a directory that is cleared even of what shutil, and pytest with it, finds no end of."""
+    yield root
+    subprocess.run(["rm", "-rf", root], check=True, timeout=60)
+
+
+def test_deeper_than_a_path_is_long(cleared: str) -> None:
     """And than Python calls: 1100 levels of 100 characters, with others beside them."""
-    fd = os.open(root, os.O_RDONLY)
+    fd = os.open(cleared, os.O_RDONLY)
     for level in range(1100):
         for name in ("x" * 100, "beside"):
             os.mkdir(name, dir_fd=fd)
@@ -63,15 +72,15 @@ def test_deeper_than_a_path_is_long(root: str) -> None:
         os.unlink("cgroup.procs", dir_fd=fd) if level < 1099 else None
     os.close(fd)
     before = len(os.listdir("/proc/self/fd"))
-    assert list(tree.processes(f"{root}/{'x' * 100}")) == [1099]
-    assert len(list(walk.walk(root))) == 2201
+    assert list(tree.processes(f"{cleared}/{'x' * 100}")) == [1099]
+    assert len(list(walk.walk(cleared))) == 2201
     with pytest.raises(Error, match="cannot remove the cgroup `.*`: Directory not empty"):
-        walk.remove(f"{root}/{'x' * 100}", soon())
-    assert len(list(walk.walk(root))) == 1102  # the last, which is no empty cgroup, and those on the way to it
-    for each in walk.walk(root):
+        walk.remove(f"{cleared}/{'x' * 100}", soon())
+    assert len(list(walk.walk(cleared))) == 1102  # the last, which is no empty cgroup, and those on the way to it
+    for each in walk.walk(cleared):
         pathlib.Path(each, "cgroup.procs").unlink(missing_ok=True)
-    walk.remove(f"{root}/{'x' * 100}", soon())
-    assert sorted(os.listdir(root)) == ["beside"]
+    walk.remove(f"{cleared}/{'x' * 100}", soon())
+    assert sorted(os.listdir(cleared)) == ["beside"]
     assert len(os.listdir("/proc/self/fd")) == before
 
 

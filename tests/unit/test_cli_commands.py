@@ -8,7 +8,8 @@ import pytest
 
 from pyoci_systemd import settings
 from pyoci_systemd.cli import commands
-from pyoci_systemd.cli.options import GLOBALS, HELP_ROWS, VERBS, Verb
+from pyoci_systemd.cli.options import GLOBALS, HELP_ROWS, Verb
+from pyoci_systemd.cli.verbs import VERBS
 
 
 def shown(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

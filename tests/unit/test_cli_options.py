@@ -24,9 +24,9 @@ from pyoci_systemd.cli.options import (
     TEXT,
     TRISTATE,
     USAGE,
-    VERBS,
     VERSION,
 )
+from pyoci_systemd.cli.verbs import VERBS
 from pyoci_systemd.main import understand
 from pyoci_systemd.settings import Options
 

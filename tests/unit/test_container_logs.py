@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyoci_systemd.cli.options import VERBS, defaults
+from pyoci_systemd.cli.options import defaults
+from pyoci_systemd.cli.verbs import VERBS
 from pyoci_systemd.container.logs import command
 from pyoci_systemd.errors import Error
 from pyoci_systemd.settings import Options

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.cli.options import VERBS, defaults
+from pyoci_systemd.cli.options import defaults
+from pyoci_systemd.cli.verbs import VERBS
 from pyoci_systemd.container import unit
 from pyoci_systemd.errors import Error
 from pyoci_systemd.settings import Options, Settings

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.cli.options import VERBS, defaults
+from pyoci_systemd.cli.options import defaults
+from pyoci_systemd.cli.verbs import VERBS
 from pyoci_systemd.container import update
 from pyoci_systemd.container.store import Container, Known
 from pyoci_systemd.errors import Error, SpecError

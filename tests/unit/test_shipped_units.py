@@ -5,7 +5,8 @@ from __future__ import annotations
 import pathlib
 import re
 
-from pyoci_systemd.cli.options import GLOBALS, VERBS, split
+from pyoci_systemd.cli.options import GLOBALS, split
+from pyoci_systemd.cli.verbs import VERBS
 from pyoci_systemd.plan import dropins
 
 UNITS = pathlib.Path(__file__).parents[2] / "units"
