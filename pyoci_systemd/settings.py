@@ -171,6 +171,8 @@ class Options:
     cpuset_mems: str
     pids_limit: str
     property: list[str]
+    l3_cache_schema: str
+    mem_bw_schema: str
     blkio_weight: str
     cpu_rt_period: str
     cpu_rt_runtime: str

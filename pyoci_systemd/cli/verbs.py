@@ -53,6 +53,8 @@ COLD: dict[str, Verb] = {verb.name: verb for verb in (
           ("blkio_weight", ("--blkio-weight",), TEXT, "WEIGHT", "Weight among others at disks: 10 to 1000."),
           ("property", ("--property",), MANY, "NAME=VALUE",
            "Set a property of the scope that may change while it lives: IPAddressDeny=any."),
+          ("l3_cache_schema", ("--l3-cache-schema",), TEXT, "L3:…", "Share of the caches, as resctrl writes it."),
+          ("mem_bw_schema", ("--mem-bw-schema",), TEXT, "MB:…", "Share of memory bandwidth, as resctrl writes it."),
           ("cpu_rt_period", ("--cpu-rt-period",), TEXT, "USEC", "Of cgroup v1 only: refused."),
           ("cpu_rt_runtime", ("--cpu-rt-runtime",), TEXT, "USEC", "Of cgroup v1 only: refused."),
           ("kernel_memory", ("--kernel-memory",), TEXT, "SIZE", "Of cgroup v1 only: refused."),

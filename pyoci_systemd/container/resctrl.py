@@ -70,7 +70,7 @@ class Share:
         else:
             schemata = self._schemata()
         for lines in schemata:
-            self._write(lines)
+            write(self.path, lines, self._mount, SECTION)
         if self.monitor and not self._make(self.monitor):
             raise Error(f"{SECTION}.enableMonitoring: `{self.monitor}` is there already")
         enter(self.groups(), pid)
@@ -103,14 +103,6 @@ class Share:
             cache = "\n".join(line for line in cache.split("\n") if not line.startswith("MB:"))
         return [text for text in (cache.strip("\n"), bandwidth, *(asked.get("schemata") or ())) if text]
 
-    def _write(self, lines: str) -> None:
-        path = f"{self.path}/schemata"
-        try:
-            kernelfs.write(path, f"{lines}\n")
-        except OSError as error:
-            said = last_status(self._mount)
-            raise because(f"{SECTION}: cannot write `{lines}` to `{path}`{said}", error) from None
-
     def _compare(self) -> None:
         """Refuse a class that is there and has another share than l3CacheSchema and memBwSchema say. Raises Error."""
         for key in ("l3CacheSchema", "memBwSchema"):
@@ -121,6 +113,24 @@ class Share:
                     if found.get((resource, domain)) != share:
                         said = f"class `{self._name}` has another share of {resource} in domain {domain}"
                         raise SpecError(f"{SECTION}.{key}: {said}")
+
+
+def change(groups: list[str], cache: str, bandwidth: str) -> None:
+    """Give the class of a container, the first of its groups, another share; "" leaves one as it is. Raises Error."""
+    if not groups:
+        raise Error("the container is in no class of resctrl: its config.json has no linux.intelRdt")
+    for option, lines in (("--l3-cache-schema", cache), ("--mem-bw-schema", bandwidth)):
+        if lines:
+            write(groups[0], lines, mount_point(), option)
+
+
+def write(group: str, lines: str, mount: str, who: str) -> None:
+    """Write lines to `schemata` of a class; `who` asks for it. Raises Error."""
+    path = f"{group}/schemata"
+    try:
+        kernelfs.write(path, f"{lines}\n")
+    except OSError as error:
+        raise because(f"{who}: cannot write `{lines}` to `{path}`{last_status(mount)}", error) from None
 
 
 def enter(groups: list[str], pid: int) -> None:

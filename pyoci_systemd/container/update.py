@@ -65,6 +65,10 @@ def main(settings: Settings, options: Options) -> int:
     container.lock()
     if container.status() not in ("created", "running", "paused"):
         raise Error(f"cannot update `{container.id}`: container not running")
+    if options.l3_cache_schema or options.mem_bw_schema:
+        from . import resctrl  # of large servers alone
+
+        resctrl.change(container.known.resctrl, options.l3_cache_schema, options.mem_bw_schema)
     config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
     before = config.get("linux", {}).get("resources", {})
     try:
@@ -90,7 +94,8 @@ def wanted(options: Options) -> Resources:
         if word:
             value = word if name in TEXTS else number(word, f"--{name.replace('_', '-')}")
             asked.setdefault(section, {})[key] = value
-    if not asked and not options.resources and not options.property:
+    others = options.resources or options.property or options.l3_cache_schema or options.mem_bw_schema
+    if not asked and not others:
         raise Error("nothing to update", hint="name a limit, a file with `--resources`, or a property")
     return load_resources(jsonio.dumps(asked).encode(), OF_THE_DOCUMENT)
 

@@ -233,6 +233,29 @@ def test_no_class_is_left(fake: Resctrl) -> None:
     assert fake.groups() == set()
 
 
+# -- another share, later
+
+
+def test_change(fake: Resctrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resctrl, "mount_point", lambda: fake.mount)
+    one = share(fake, closID="c", schemata=["L3:0=f"])
+    one.admit(42)
+    fake.written.clear()
+    resctrl.change(one.groups(), "L3:0=ff", "MB:0=20")
+    assert fake.written == [("c/schemata", "L3:0=ff\n"), ("c/schemata", "MB:0=20\n")]
+    fake.refuse = "L3:0=f0f"
+    with pytest.raises(Error) as caught:
+        resctrl.change(one.groups(), "L3:0=f0f", "")
+    path = f"{fake.mount}/c/schemata"
+    said = "--l3-cache-schema: cannot write `L3:0=f0f` to `{}`: Mask out of range: Invalid argument"
+    assert caught.value.message == said.format(path)
+
+
+def test_change_of_a_container_without() -> None:
+    with pytest.raises(Error, match=r"^the container is in no class of resctrl"):
+        resctrl.change([], "L3:0=f", "")
+
+
 # -- where it is
 
 
