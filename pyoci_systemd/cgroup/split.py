@@ -10,12 +10,14 @@ from __future__ import annotations
 import posix
 
 from ..errors import Error, because
-from ..kernelfs import read, write
+from ..kernelfs import whole as whole_file
+from ..kernelfs import write
 from . import tree
 
 SUPERVISOR, CONTAINER = "supervisor", "container"
 # where systemd puts what a delegated service starts besides its main process: ExecStopPost= and the like
 CONTROL = ".control"
+MOST = 10_000  # processes that are moved
 UNITS = (".service", ".scope", ".slice")
 # systemd says by one of these that it leaves a cgroup to others
 DELEGATED = ("user.delegate", "trusted.delegate")
@@ -64,8 +66,14 @@ def make(path: str) -> None:
     supervisor = f"{above}/{SUPERVISOR}"
     try:
         tree.make(supervisor)
-        for pid in read(f"{above}/cgroup.procs").split():
-            move(pid, supervisor)
+        met: set[str] = set()
+        # again and again: one that was about to fork has left a child
+        while new := set(whole_file(f"{above}/cgroup.procs").split()) - met:
+            met |= new
+            if len(met) > MOST:
+                raise Error(f"cannot split the cgroup `{above}`: its processes fork faster than they can be moved")
+            for pid in new:
+                move(pid, supervisor)
         tree.make(path)
         tree.enable_controllers(above)
     except OSError as error:

@@ -172,18 +172,6 @@ def apply(path: str, limits: list[File]) -> None:
             raise because(f"linux.resources.{limit.asked}: cannot write `{value}` to `{path}/{name}`", error) from None
 
 
-def change(path: str, limits: list[File]) -> None:
-    """Write limits as apply() does; if one is refused, the files get back the lines they had. Raises Error."""
-    before = [(name, read(f"{path}/{name}")) for name, _ in [place(path, limit) for limit in limits]]
-    try:
-        apply(path, limits)
-    except Error:
-        for name, text in before:
-            for line in text.splitlines():
-                write(f"{path}/{name}", line)
-        raise
-
-
 def place(path: str, limit: File) -> tuple[str, str]:
     """Return the file that a cgroup has for a limit, and what to write there. Raises Error when it has none."""
     for name, value in ((limit.name, limit.value), limit.instead):

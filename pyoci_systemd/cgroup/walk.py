@@ -43,7 +43,7 @@ def walk(path: str) -> Iterator[str]:
     try:
         while True:
             yield f"/proc/self/fd/{place.fd}"
-            ahead.append(place.names())
+            ahead.append(_below(place))
             while not _descend(place, ahead[-1]):
                 ahead.pop()
                 if not ahead:
@@ -51,6 +51,16 @@ def walk(path: str) -> Iterator[str]:
                 place.go("..")
     finally:
         posix.close(place.fd)
+
+
+def _below(place: Place) -> list[str]:
+    """Return the names of those directly below; none below one that has just gone. Raises OSError."""
+    try:
+        return place.names()
+    except OSError as error:
+        if not gone(error):
+            raise
+        return []
 
 
 def _descend(place: Place, names: list[str]) -> bool:
@@ -85,10 +95,9 @@ def remove(path: str, deadline: float) -> None:
                     _remove(place, way.pop(), deadline)
                 continue
             name = ahead[-1].pop()
-            if not _is_removed(place, name):
-                place.go(name)
+            if not _is_removed(place, name) and _descend(place, [name]):
                 way.append(name)
-                ahead.append(place.names())
+                ahead.append(_below(place))
     except OSError as error:
         if not gone(error):
             raise because(f"cannot remove the cgroup `{path}`", error) from None

@@ -226,6 +226,7 @@ class Creation:
             manager=made.manager,
             unit=made.unit,
             cgroup=placement.own(self.made),
+            lingers="CollectMode" in made.asked,
             boot_id=boot_id(),
             annotations=self.config.get("annotations") or {},
             seccomp_receiver=self.request.seccomp_receiver,
@@ -274,6 +275,8 @@ class Creation:
                 known.cgroup = session.without_cgroup(self.config, self.made, error)
                 return
             placement.in_cgroupfs(known.cgroup, self.made, pid, self._restrict_devices)
+        if known.cgroup:
+            known.cgroup_inode = posix.stat(known.cgroup).st_ino
 
     def _start_scope(self, bus: Bus, pid: int) -> None:
         self._scope = True
@@ -375,13 +378,15 @@ class Creation:
             if self._scope:
                 slow = isinstance(cause, BusError) and cause.name == "timeout"
                 patience = scope.NOT_TWICE if slow else scope.CLEAR_DEADLINE
-                scope.clear(self.made.unit, marker(self.request.state_dir), patience=patience)
+                scope.clear(self.made.unit, marker(self.request.state_dir), self.known.lingers, patience)
             if self.known.cgroup and not self.made.unit:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:
             log.warning(f"while undoing: {error}")
         if self._pid_file:
             remove_file(self._pid_file)
+        if self.service:
+            self.service.given()  # or a socket of ours would look alive to who removes it
         self.container.remove()
         if self._told:
             self.known.tell("deleted")

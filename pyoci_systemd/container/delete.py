@@ -11,7 +11,7 @@ from ..errors import Error, NotFound
 from ..plan.marker import marker
 from . import identity, process, scope
 from .matching import matching
-from .store import CONFIG, LINGER, Container, Known, boot_id
+from .store import CONFIG, Container, Known, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def main(settings: Settings, options: Options) -> int:
 def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
     """Remove a container and whatever a killed create left of it. Raises Error.
 
-    Of many that delete the same one each succeeds with `force`: there is no such container afterwards. One whose
-    cgroup is not below `within` is left alone.
+    Of many that delete the same one each succeeds with `force`: there is no such container afterwards. One that did
+    not live below `within` is left alone.
     """
     container = Container(root, container_id)
     try:
         container.lock()
         known = _known(container, force)
-        if within and known and known.cgroup and not known.cgroup.startswith(f"{within}/"):
+        if within and not _is_within(known, within):
             return
         status = container.status() if known else "stopped"
         if status not in ("stopped", "created") and not force:
@@ -75,6 +75,13 @@ def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
         container.unlock()
 
 
+def _is_within(known: Known | None, within: str) -> bool:
+    """Did the container live below a cgroup. One that is nowhere by what is known, and lives, may live elsewhere."""
+    if known is None:
+        return False
+    return known.cgroup.startswith(f"{within}/") if known.cgroup else not known.pid
+
+
 def _known(container: Container, force: bool) -> Known | None:
     """Return the state, None when it is damaged and that does not matter. Raises NotFound, Error."""
     try:
@@ -99,7 +106,7 @@ def _kill(known: Known) -> None:
     """Kill what runs of the container and wait until it is gone. Raises Error."""
     if known.boot_id != boot_id():
         return  # the pids and cgroups of another boot are not ours
-    if known.cgroup:
+    if known.has_its_cgroup():
         tree.kill(known.cgroup)
     if known.pid and process.lives(known.pid, known.start_time):
         process.send_signal(known.pid, known.start_time, _signal.SIGKILL)
@@ -113,16 +120,16 @@ def _clear(container: Container, known: Known) -> None:
         return
     deadline = monotonic() + DEADLINE
     if known.unit:
-        lingers = LINGER in known.annotations
+        lingers = known.lingers
         # systemd forgets the scope together with its cgroup, unless an annotation says otherwise
         own = known.cgroup and scope.directory(known.cgroup, known.unit)
         if not own or lingers or kernelfs.exists(own):
             scope.clear(known.unit, marker(container.absolute()), lingers)
-        if own and kernelfs.exists(own):
+        if own and known.has_its_cgroup():
             from ..cgroup import walk  # for what was too deep for systemd
 
             walk.remove(own, deadline)
-    elif known.cgroup:
+    elif known.has_its_cgroup():
         tree.wait_empty(known.cgroup, deadline)
         tree.unmake(known.cgroup, deadline)
     if known.resctrl_made:

@@ -30,7 +30,7 @@ from ..cgroup.keyed import flat, present
 from ..cgroup.oom import KILLS
 from ..errors import BusError, NotFound
 from . import kernellog, lock, process
-from .store import LINGER, Container, boot_id
+from .store import Container, boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _counted(known: Known) -> bool | None:
 
 def _scope(known: Known) -> Data:
     """Return what a scope says that has failed and still stands; others have gone with their cgroup."""
-    if not known.unit or LINGER not in known.annotations:
+    if not known.unit or not known.lingers:
         return {}
     from ..systemd import manager
     from . import scope

@@ -51,7 +51,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(CLONE),
             "capabilities": sorted(CAPABILITIES),
-            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

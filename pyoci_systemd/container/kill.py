@@ -14,6 +14,7 @@ from .store import Container, boot_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options, Settings
+    from .store import Known
 
 
 def main(settings: Settings, options: Options) -> int:
@@ -37,13 +38,18 @@ def signal_container(container: Container, number: int, everything: bool) -> Non
     # the pids and cgroups of another boot are somebody else's by now
     ours = known.boot_id == boot_id()
     try:
-        if everything and ours and (event(known.cgroup, "populated") if known.cgroup else known.pid):
+        if everything and ours and (populated(known) if known.cgroup else known.pid):
             signal_all(container, number)
         elif not known.pid or not ours or not process.send_signal(known.pid, known.start_time, number):
             # these words tell containerd and CRI-O that there is nothing left to kill
             raise Error(f"cannot kill `{container.id}`: container not running")
     except OSError as error:
         raise because(f"cannot kill `{container.id}`", error) from None
+
+
+def populated(known: Known) -> bool:
+    """Does anybody live in the container's cgroup, if that is still its own."""
+    return known.has_its_cgroup() and event(known.cgroup, "populated")
 
 
 def signal_all(container: Container, number: int) -> None:

@@ -53,6 +53,8 @@ def command(container_id: str, unit: str, options: Options, uid: int) -> list[st
         *([f"--lines={number}"] if number else []),
         *([f"--since={options.since}"] if options.since else []),
         *([f"--output={options.output}"] if options.output else []),
+        # anybody may write an entry that says so; whose it is the journal itself says
         f"CONTAINER_ID={container_id}",
+        f"_UID={uid}",
         *(word for unit in units for word in ("+", f"{field}={unit}")),
     ]

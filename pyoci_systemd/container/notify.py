@@ -216,7 +216,8 @@ class Proxy:
                 patience = self.register(watched)
                 if not heard:
                     watched.register(reading, 0)
-                left = (begun + (LINGER if heard else HEARD) - monotonic()) * 1000
+                # a negative one would be for ever (poll(2))
+                left = max(begun + (LINGER if heard else HEARD) - monotonic(), 0) * 1000
                 heard = any(fd == reading for fd, _ in watched.poll(min(left, patience or left))) or heard
                 self.handle()
         finally:

@@ -57,7 +57,12 @@ def make(cgroup: str, made: Plan) -> None:
 
         split.make(cgroup)
     try:
-        tree.make_delegated(inner)
+        if made.manager == "split":
+            # what is above is systemd's, and its neighbours'
+            tree.make(inner)
+            tree.hand_down(cgroup.rpartition("/")[0], inner)
+        else:
+            tree.make_delegated(inner)
     except OSError as error:
         raise because(f"cannot make the cgroup `{inner}`", error) from None
 

@@ -22,8 +22,9 @@ def main(settings: Settings, options: Options) -> int:
     if container.status() not in ("created", "running", "paused"):
         raise Error(f"cannot list the processes of `{container.id}`: container not running")
     form, asked = options.format, options.ps_options
-    if len(asked) == 2 and asked[0] in ("-f", "--format") and asked[1] in FORMS:
-        form, asked = asked[1], []  # crun takes its option here, too, and ps(1) knows no such words
+    word = " ".join(asked).removeprefix("--format").removeprefix("-f").lstrip("= ")
+    if word in FORMS:
+        form, asked = word, []  # crun takes its option here, too, and ps(1) knows no such words
     if asked and form == "json":
         raise Error("ps: options of ps(1) have no effect on `--format json`", status=2)
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .notify import Proxy
     from .output import Output
 
+READY_DEADLINE = 30.0  # seconds for a busy systemd to take our word
 KILLED = 128 + 9  # the exit status of a container that SIGKILL ended
 
 
@@ -137,6 +138,6 @@ def ready(creation: Creation, manager: Manager) -> None:
     pid = creation.init.pid
     main_pid = [b"MAINPID=%d" % pid] if creation.options.detach else []
     try:
-        manager.tell([b"READY=1", *main_pid, b"STATUS=running as process %d" % pid])
+        manager.insist([b"READY=1", *main_pid, b"STATUS=running as process %d" % pid], READY_DEADLINE)
     except OSError as error:
         raise because("cannot tell systemd that the container runs", error) from None

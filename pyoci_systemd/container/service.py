@@ -55,6 +55,7 @@ class Service:
     def remember(self, known: Known) -> None:
         """Put into the state what `start` and `delete` have to know of it."""
         known.notify = bool(self._address)
+        known.clock_offset = self._offset
         if self.addresses:
             from . import sockets
 
@@ -104,7 +105,7 @@ class Service:
                 made = sockets.listen(address)
                 posix.dup2(made.fileno(), number)
                 made.close()
-        except Error:
+        except BaseException:
             self.given()
             raise
 
@@ -112,6 +113,7 @@ class Service:
         """Let go of the sockets of our own making: the container has them, and nobody listens when it has gone."""
         for number in self._numbers():
             posix.close(number)
+        self.addresses = []
 
 
 def watchdog() -> str:
@@ -137,4 +139,4 @@ def clock_offset(config: Config) -> int:
 def listen_for_start(state_dir: str, known: Known) -> notify.Proxy:
     """Return where a container that `start` lets run says that it is ready. Raises Error."""
     storing = stored({"annotations": known.annotations})  # type: ignore[typeddict-item]
-    return notify.Proxy(state_dir, environ("NOTIFY_SOCKET"), known, storing)
+    return notify.Proxy(state_dir, environ("NOTIFY_SOCKET"), known, storing, known.clock_offset)

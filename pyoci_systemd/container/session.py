@@ -50,7 +50,8 @@ def manager(config: Config, asked: str) -> str:
 
 def without_cgroup(config: Config, made: Plan, error: Error) -> str:
     """Return "" for the container's own cgroup, of a user who has asked for none (F246). Raises `error` for others."""
-    if not is_rootless() or config.get("linux", {}).get("cgroupsPath") or made.limits:
+    asked = config.get("linux", {}).get("cgroupsPath") or made.limits or made.manager == "split"
+    if not is_rootless() or asked:
         raise error
     log.warning(f"the container stays in the cgroup of its caller: {error.message}")
     return ""

@@ -23,7 +23,7 @@ from _socket import (
 )
 from errno import EADDRINUSE, EAFNOSUPPORT
 
-from .. import kernelfs
+from .. import kernelfs, log
 from ..errors import Error, because
 from ..record import Record
 from . import unixsocket
@@ -158,5 +158,9 @@ def is_dead(path: str) -> bool:
 def remove(made: list[str]) -> None:
     """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
     for path in made:
-        if is_dead(path):
+        if not is_dead(path):
+            continue
+        try:
             posix.unlink(path)
+        except OSError as error:
+            log.warning(because(f"cannot remove `{path}`", error).message)

@@ -29,7 +29,6 @@ STATE, CONFIG, START = "state.json", "config.json", "start"
 LEARNED = ".systemd-unknown"  # beside the containers: learned.py
 LOCK_DEADLINE = 35.0  # seconds: longer than a create may wait for systemd
 BUSY, GONE = -1, -2  # instead of a lock
-LINGER = "org.systemd.property.CollectMode"  # the annotation by which a scope that has failed may stay
 
 
 class Known(Record):
@@ -45,6 +44,10 @@ class Known(Record):
     unit: str = ""
     cgroup: str = ""
     """the directory of the container's own cgroup, "" as long as it has none"""
+    cgroup_inode: int = 0
+    """by which it is told from another's of the same name, as a container of another state root may have later"""
+    lingers: bool = False
+    """may its scope stay when it has failed"""
     pid: int = 0
     start_time: int = 0
     boot_id: str = ""
@@ -67,6 +70,15 @@ class Known(Record):
     """those of our own making in the file system, which go with it"""
     notify: bool = False
     """does it tell our service manager how it is"""
+    clock_offset: int = 0
+    """how many µs its monotonic clock is ahead of ours"""
+
+    def has_its_cgroup(self) -> bool:
+        """Is the container's cgroup still there."""
+        try:
+            return bool(self.cgroup) and self.cgroup_inode in (0, posix.stat(self.cgroup).st_ino)
+        except OSError:
+            return False
 
     def tell(self, event: str, **fields: str) -> None:
         """Tell the journal what happened to it, if that is asked for."""

@@ -134,7 +134,17 @@ def make(path: str) -> None:
         return
     except FileNotFoundError:
         make(path.rpartition("/")[0])
-        make(path)
+        make_one(path)
+    except OSError as error:
+        raise because(f"cannot make `{path}`", error) from None
+
+
+def make_one(path: str) -> None:
+    """Make a directory in one that is there, unless that is a link which leads nowhere. Raises Error."""
+    try:
+        posix.mkdir(path, 0o755)
+    except FileExistsError:
+        return
     except OSError as error:
         raise because(f"cannot make `{path}`", error) from None
 

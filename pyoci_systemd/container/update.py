@@ -12,6 +12,7 @@ from time import monotonic
 
 from .. import jsonio, kernelfs, log
 from ..cgroup import tree
+from ..cgroup.saved import Saved
 from ..errors import Error, SpecError, because
 from ..plan import overrides, resources
 from ..plan.limits import devices as device_rules
@@ -65,18 +66,18 @@ def main(settings: Settings, options: Options) -> int:
     container.lock()
     if container.status() not in ("created", "running", "paused"):
         raise Error(f"cannot update `{container.id}`: container not running")
-    if options.l3_cache_schema or options.mem_bw_schema:
-        from . import resctrl  # of large servers alone
-
-        resctrl.change(container.known.resctrl, options.l3_cache_schema, options.mem_bw_schema)
     config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
     before = config.get("linux", {}).get("resources", {})
     try:
         after = merged(before, asked)
         load_resources(jsonio.dumps(after).encode(), OF_THE_DOCUMENT)
-        change(container, steps(before, only(after, asked)), named)
+        change(container, steps(before, only(after, asked)), named, before)
     except SpecError as error:
         raise SpecError(error.message.replace(OF_THE_CONFIG, OF_THE_DOCUMENT, 1)) from None
+    if options.l3_cache_schema or options.mem_bw_schema:
+        from . import resctrl  # of large servers alone
+
+        resctrl.change(container.known.resctrl, options.l3_cache_schema, options.mem_bw_schema)
     keep(container, config, after)
     return 0
 
@@ -156,8 +157,11 @@ def steps(before: Resources, limits: Resources) -> list[Resources]:
 # -- what is done
 
 
-def change(container: Container, asked: list[Resources], named: list[Property]) -> None:
-    """Refuse what can be known to fail, then do one step after the other, the properties by name last. Raises Error."""
+def change(container: Container, asked: list[Resources], named: list[Property], before: Resources) -> None:
+    """Refuse what can be known to fail, then do one step after the other, the properties by name last: all or none.
+
+    Raises Error.
+    """
     known = container.known
     if named and not known.unit:
         raise Error(f"cannot update `{container.id}`: it has no scope that could have the property `{named[0][0]}`")
@@ -167,18 +171,27 @@ def change(container: Container, asked: list[Resources], named: list[Property]) 
         log.warning(device_rules.UNPRIVILEGED)
         asked[-1] = device_rules.enforced(asked[-1], False)
     check_usage(known.cgroup, asked[-1])
-    for step in asked:
-        for file in resources.files(step):
-            tree.place(known.cgroup, file)  # systemd takes a limit that no controller keeps
-    for step in asked:
-        perform(container, step, named if step is asked[-1] else [])
+    files = [file for step in asked for file in resources.files(step)]
+    # systemd takes a limit that no controller keeps: that there is a file for each is seen here
+    saved = [Saved(known.cgroup, files)]
+    if known.unit:
+        saved.append(Saved(scope.directory(known.cgroup, known.unit), [file for file in files if file.above]))
+    try:
+        for step in asked:
+            perform(container, step, named if step is asked[-1] else [])
+    except BaseException:
+        for cgroup in saved:
+            cgroup.restore()
+        if len(asked) > 1 and known.unit:
+            tell_systemd(container, resources.properties(only(before, asked[-1])), [])
+        raise
 
 
 def perform(container: Container, limits: Resources, named: list[Property]) -> None:
-    """Write the files, all or none, tell systemd, and exchange what restricts devices. Raises Error."""
+    """Write the files, tell systemd, and exchange what restricts devices. Raises Error."""
     known = container.known
     files, told = resources.files(limits), resources.properties(limits)
-    tree.change(known.cgroup, files)
+    tree.apply(known.cgroup, files)
 
     def tell() -> None:
         if known.unit and (told or named):
@@ -191,7 +204,7 @@ def perform(container: Container, limits: Resources, named: list[Property]) -> N
     else:
         tell()
     if known.unit:
-        tree.change(scope.directory(known.cgroup, known.unit), [file for file in files if file.above])
+        tree.apply(scope.directory(known.cgroup, known.unit), [file for file in files if file.above])
 
 
 def tell_systemd(container: Container, told: list[Property], named: list[Property]) -> None:

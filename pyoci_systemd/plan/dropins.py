@@ -50,6 +50,10 @@ def service(wishes: Wishes) -> str:
     if wishes.bundle:
         lines += [f"Environment={quoted(f'PYOCI_BUNDLE={wishes.bundle}', '--bundle')}"]
     notify = wishes.notify
+    if notify == "none":
+        if wishes.watchdog:
+            raise Error("--watchdog: with `--notify none` nobody says that the program lives")
+        lines += ["Type=exec"]  # a Type=notify would wait for a word that nobody says
     if wishes.watchdog:
         # a supervisor that says so says nothing of the program
         notify = "container"

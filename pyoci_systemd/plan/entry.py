@@ -30,7 +30,7 @@ def plan(
     `own_pid` are the variables that say which process it is. Raises SpecError for what cannot be done.
     """
     steps, warnings = process.become(joining, config, facts, [ops.Await(STATE_GATE)], program, flags, own_pid)
-    before, after = scheduling.exec_affinity(joining, moves=bool(door.cgroup))
+    before, after = scheduling.exec_affinity(joining, moves=bool(door.cgroup) or door.waits)
     return [
         *labels.procfs(joining, facts),
         *before,

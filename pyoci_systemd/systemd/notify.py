@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
 from _struct import pack
+from errno import ETIMEDOUT
+from select import POLLOUT, poll
+from time import monotonic
 
 from ..errors import Error
 
@@ -91,6 +94,17 @@ class Manager:
         except ConnectionError:
             self.close()
             return self._send(lines, fds)  # another one listens there by now
+
+    def insist(self, lines: Sequence[bytes], patience: float) -> None:
+        """Send a message, waiting so many seconds for a manager that is busy. Raises OSError."""
+        deadline = monotonic() + patience
+        while not self.tell(lines):
+            left = deadline - monotonic()
+            if left <= 0:
+                raise OSError(ETIMEDOUT, "")
+            watched = poll()
+            watched.register(self.fileno(), POLLOUT)
+            watched.poll(left * 1000)
 
     def _send(self, lines: Sequence[bytes], fds: Sequence[int]) -> bool:
         rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"={len(fds)}i", *fds))] if fds else []

@@ -254,29 +254,6 @@ def test_who_keeps_a_controller_back(root: str, top: str, service: str, reason: 
     assert hint in caught.value.hint
 
 
-def test_limits_are_changed_all_or_none(root: str) -> None:
-    cgroup(root, memory__max="1\n", io__max="8:0 rbps=1\n8:1 wbps=2\n")
-    os.mkdir(f"{root}/pids.max")
-    written: list[tuple[str, str]] = []
-    limits = [
-        File("memory.max", "9", "memory.limit"),
-        File("io.max", "8:0 rbps=9", "blockIO"),
-        File("pids.max", "9", "pids.limit"),
-    ]
-
-    def write(path: str, text: str) -> None:
-        if path.endswith("pids.max"):
-            raise OSError(errno.EINVAL, "no")
-        written.append((path.rpartition("/")[2], text))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tree, "write", write)
-        patched.setattr(tree, "read", lambda path: "" if path.endswith("pids.max") else pathlib.Path(path).read_text())
-        with pytest.raises(Error, match="pids.limit: cannot write `9`"):
-            tree.change(root, limits)
-    assert written[2:] == [("memory.max", "1"), ("io.max", "8:0 rbps=1"), ("io.max", "8:1 wbps=2")]
-
-
 def test_a_controller_of_nobody_s_is_handed_down(root: str) -> None:
     for path in ("", "/a", "/a/b"):
         cgroup(root + path, cgroup__controllers="hugetlb cpu\n", cgroup__subtree_control="")

@@ -10,7 +10,7 @@ from pyoci_systemd.container.logs import command
 from pyoci_systemd.errors import Error
 from pyoci_systemd.settings import Options
 
-ROOTS = "CONTAINER_ID=web + _SYSTEMD_UNIT=pyoci-web.scope + _SYSTEMD_UNIT=pyoci@web.service"
+ROOTS = "CONTAINER_ID=web _UID={uid} + _SYSTEMD_UNIT=pyoci-web.scope + _SYSTEMD_UNIT=pyoci@web.service"
 
 
 @pytest.mark.parametrize(("unit", "uid", "given", "said"), [
@@ -18,13 +18,13 @@ ROOTS = "CONTAINER_ID=web + _SYSTEMD_UNIT=pyoci-web.scope + _SYSTEMD_UNIT=pyoci@
     ("pyoci-web.scope", 0, {"follow": True, "lines": "5"}, f"--follow --lines=5 {ROOTS}"),
     ("pyoci-web.scope", 0, {"lines": "all", "since": "-1h", "output": "cat"},
      f"--lines=all --since=-1h --output=cat {ROOTS}"),
-    ("", 0, {}, "CONTAINER_ID=web + _SYSTEMD_UNIT=pyoci@web.service"),
+    ("", 0, {}, "CONTAINER_ID=web _UID={uid} + _SYSTEMD_UNIT=pyoci@web.service"),
     ("pyoci-web.scope", 1000, {},
-     "--user CONTAINER_ID=web + _SYSTEMD_USER_UNIT=pyoci-web.scope + _SYSTEMD_USER_UNIT=pyoci@web.service"),
+     "--user CONTAINER_ID=web _UID={uid} + _SYSTEMD_USER_UNIT=pyoci-web.scope + _SYSTEMD_USER_UNIT=pyoci@web.service"),
 ])  # fmt: skip
 def test_command(unit: str, uid: int, given: dict[str, object], said: str) -> None:
     options = Options(**{**defaults(VERBS["logs"].options), **given})
-    assert command("web", unit, options, uid) == ["journalctl", *said.split()]
+    assert command("web", unit, options, uid) == ["journalctl", *said.format(uid=uid).split()]
 
 
 @pytest.mark.parametrize("lines", ["-1", "x", "１", "+1"])

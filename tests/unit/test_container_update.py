@@ -164,5 +164,5 @@ def test_devices_where_nobody_restricts_them(monkeypatch: pytest.MonkeyPatch, tm
     container = Container(str(tmp_path), "c")
     container.write_file = lambda name, data: None  # type: ignore[method-assign]
     container.write(Known("c", "/b", "/b/rootfs", "", "user", "cgroupfs", cgroup=str(tmp_path)))
-    update.change(container, [{"devices": [{"allow": False, "access": "rwm"}]}], [])
+    update.change(container, [{"devices": [{"allow": False, "access": "rwm"}]}], [], {})
     assert said == ["linux.resources.devices: nothing restricts devices here: only root of the host can"]
