@@ -2,8 +2,9 @@
 
 One container serves a table: it is made with all its rows, or gets them by `update`, and each row is looked for in all
 four places, before and after a daemon-reload. What a limit does is in test_effects.py.
-crun 1.21 has these otherwise (seen in this machine, RUNTIME=crun): MemorySwapMax is the sum of memory and swap; a quota
-or a period alone is no property, nor are throttles, cpu.idle or memory.zswap.max; there is no rdma.
+crun 1.21, seen in this machine: MemorySwapMax and the scope's memory.swap.max are the sum of memory and swap, 0 never
+gets there; a quota or a period alone, cpu.idle, throttles and memory.oom.group are no properties, and with them the scope
+has nothing (so a container that is idle is idle among its own processes only); rdma is taken in silence and lost.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["huge_pages", "null_disk", "rdma_device"]
 
 K, M = 1 << 10, 1 << 20
 MOST = (1 << 64) - 1
-pytestmark = pytest.mark.skipif(CRUN, reason="crun tells systemd other things: see above")
+pytestmark = pytest.mark.skipif(CRUN, reason="crun: see above")
 all_controllers = needs(*(f"{name} controller" for name in ("cpu", "cpuset", "io", "memory", "pids")))
 
 

@@ -13,6 +13,7 @@ make --silent compile ROOT=/mnt/root PYTHON=/usr/bin/python3 >&2
 if [ $# -gt 0 ]; then
     mkdir /mnt/root/src
     mount --bind -o ro . /mnt/root/src
+    mount --rbind /proc /mnt/root/proc
     env --unset=PYTHONDONTWRITEBYTECODE PYOCI_MACHINE=vm \
         chroot /mnt/root sh -c 'cd /src && "$@" --collect-only' sh "$@" >/dev/null ||
         echo "the tests cannot be compiled; the machine will say why" >&2
