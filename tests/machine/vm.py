@@ -1,14 +1,15 @@
 """Boot a real systemd on a Debian tree in a virtual machine, for what namespaces cannot give: a kernel of its own.
 
 It has every cgroup controller, AppArmor and all capabilities, and is driven like any `Machine`. QEMU translates the
-processor's instructions, for many hosts have no KVM or one that hangs: Python is some 10 times slower inside than outside. So the machine is booted once; what its memory held when it was up and idle is kept
-beside the tree, and the next one goes on from there. The directories of the host come in by 9p after that, because a
-9p mount cannot be saved. With QEMU everything ends: the disk is never written, the network is a namespace of its own.
+processor's instructions, for many hosts have no KVM or one that hangs: Python is some 10 times slower inside than
+outside. So the machine is booted once; what its memory held when it was up and idle is kept beside the tree, and the
+next one goes on from there. The directories of the host come in by 9p after that, because a 9p mount cannot be saved.
+With QEMU everything ends: the disk is never written, the network is a namespace of its own.
 
 Measured on two cores with other work on them, mostly once: 15 s to make the disk, 35 s to boot and save, 3 s to resume
 (from 260 MB), 1 s for a command. To look for tests in all files takes 46 s, natively 4 s; to byte-compile an
-installation 31 s, outside 1 s. The 41 tests that need this machine took 331 s in all. Python and fork(2) were 10 to 20 %
-slower with AVX (`-cpu max`) than without.
+installation 31 s, outside 1 s. A test that needs this machine takes some 10 s. Python and fork(2) were 10 to 20 % slower
+with AVX (`-cpu max`) than without.
 """
 
 from __future__ import annotations
