@@ -131,5 +131,9 @@ def _program(number: int) -> Program | None:
     except FileNotFoundError:
         return None
     info = ctypes.create_string_buffer(INFO)
-    bpf(OBJ_GET_INFO_BY_FD, pack("=IIQ", fd, INFO, ctypes.addressof(info)))
+    try:
+        bpf(OBJ_GET_INFO_BY_FD, pack("=IIQ", fd, INFO, ctypes.addressof(info)))
+    except OSError:
+        os.close(fd)
+        raise
     return Program(fd, info.raw[NAME_AT:].rstrip(b"\0") == NAME, info.raw[TAG])

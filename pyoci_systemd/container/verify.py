@@ -65,6 +65,7 @@ class Check:
         self.config: Config = kept(jsonio.contents(f"{container.path}/{CONFIG}"), CONFIG)
         limits = self.config.get("linux", {}).get("resources", {})
         limits = device_rules.enforced(limits, probe.facts(self.config).restricts_devices)
+        self.limits = limits
         place = tree.place
         self.agreement = Agreement(
             limits, lambda file: place(self.known.cgroup, file), os.sysconf("SC_PAGE_SIZE"), numbers
@@ -111,14 +112,18 @@ class Check:
     def _program(self) -> list[Row]:
         """Return the row that says whether devices are restricted in truth, where they are to be. Raises Error."""
         strict = any(entry[0] == "DevicePolicy" and entry[2] != "auto" for entry in self.agreement.told)
-        if not self.rules and not (self.unit and strict):
+        if not self.limits.get("devices"):
             return []
         from ..cgroup import bpf  # 6 ms of ctypes
 
         row = Row(PROGRAM, ATTACHED, None, None, None)
         seen = bpf.seen(self.guarded)
-        by_us = not self.rules or any(ours and tag in bpf.tags(self._filter()) for ours, tag in seen)
-        by_systemd = not (self.unit and strict) or any(not ours for ours, _ in seen)
+        # no more than the one: what a killed `update` has left denies what it denied
+        ours = [tag for own, tag in seen if own]
+        if not (self.rules or ours or (self.unit and strict)):
+            return []
+        by_us = len(ours) == 1 and ours[0] in bpf.tags(self._filter()) if self.rules else not ours
+        by_systemd = not (self.unit and strict) or any(not own for own, _ in seen)
         state = ATTACHED if by_us and by_systemd else MISSING
         row.scope, row.container = (state, None) if self.unit else (None, state)
         row.note = "nothing enforces a rule about devices" if row.differs else ""
@@ -144,11 +149,11 @@ class Check:
     def _write(self, cgroup: str, rows: dict[str, Row]) -> list[str]:
         """Write the files of a cgroup that still differ."""
         done = []
-        if rows.pop(PROGRAM, None) and cgroup == self.guarded and self.rules:
+        if rows.pop(PROGRAM, None) and cgroup == self.guarded:
             from . import devices
 
-            devices.attach(cgroup, devices.load(self.rules))
-            done.append(f"attached a device program to `{cgroup}`")
+            devices.change(self.known, self.limits, lambda: None)
+            done.append(f"exchanged the device program of `{cgroup}`")
         for name, value in self.agreement.written(list(rows)):
             try:
                 kernelfs.write(f"{cgroup}/{name}", value)

@@ -75,8 +75,9 @@ def time(text: str) -> int:
     """Return a span of time in microseconds: `infinity`, `90` (seconds), `1min 30s`, `1.5h`."""
     if text == "infinity":
         return INFINITY
-    total, rest = 0, text.replace(" ", "")
-    if not rest:
+    words = text.split()
+    total, rest = 0, "".join(words)
+    if not rest or any(one[-1] in DIGITS and other[0] in DIGITS for one, other in zip(words, words[1:])):
         raise ValueError
     while rest:
         count = next((at for at, c in enumerate(rest) if c not in DIGITS and c != "."), len(rest))

@@ -232,7 +232,7 @@ def test_time(text: str, microseconds: int) -> None:
         "",
         " ",
         "s",
-        "1x",
+        "1x", "1 2",
         "-1",
         "+1",
         "1..5",
