@@ -40,7 +40,12 @@ class BusError(Error):
 
 def because(what: str, error: OSError) -> Error:
     """Return an Error that says `what`, then the errno's text."""
-    return Error(f"{what}: {strerror(error.errno or 0)}")
+    return Error(f"{what}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """Return the errno's text; without one, the words of whoever raised it (a socket's timeout)."""
+    return strerror(error.errno) if error.errno else str(error)
 
 
 def quoted(string: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import posix
 import time
 
+from .errors import reason
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ def write(log: Log, level: str, text: str) -> None:
             log.sink = open_sink(log)
         log.sink(level, text)
     except OSError as error:
-        to_stderr("error", f"cannot log to `{one_line(log.target)}`: {posix.strerror(error.errno or 0)}")
+        to_stderr("error", f"cannot log to `{one_line(log.target)}`: {reason(error)}")
         log.sink = silent
     if level == "error" and log.target:
         to_stderr(level, text)

@@ -6,6 +6,8 @@ units/pyoci.catalog explains each by its MESSAGE_ID (`journalctl --catalog`).
 from __future__ import annotations
 
 from .. import log
+from ..errors import reason
+from ..settings import is_rootless
 from ..systemd import journal
 
 TYPE_CHECKING = False
@@ -43,14 +45,14 @@ def tell(event: str, known: Known, **fields: str) -> None:
         "CONTAINER_NAME": known.annotations.get("io.kubernetes.cri.container-name") or known.id,
         "CONTAINER_BUNDLE": known.bundle,
         "CONTAINER_EVENT": event,
-        # a service's own entries name it themselves
-        "OBJECT_SYSTEMD_UNIT": known.unit,
         **fields,
     }
     try:
+        # a service's own entries name it themselves
+        entry["OBJECT_SYSTEMD_USER_UNIT" if is_rootless() else "OBJECT_SYSTEMD_UNIT"] = known.unit
         journal.send(entry)
     except OSError as error:
-        log.warning(f"cannot tell the journal that {text}: {error.strerror}")
+        log.warning(f"cannot tell the journal that {text}: {reason(error)}")
 
 
 def ended(text: str, EXIT_CODE: str, EXIT_STATUS: str) -> tuple[int, str]:

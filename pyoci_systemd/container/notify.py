@@ -30,7 +30,7 @@ from time import monotonic
 
 from .. import log
 from ..cgroup import tree
-from ..errors import Error, because
+from ..errors import Error, because, reason
 from ..record import Record
 from ..systemd import notify
 from . import process, unixsocket
@@ -141,7 +141,7 @@ class Proxy:
                 return False
         except OSError as error:
             if not self._deaf:
-                log.warning(f"cannot reach the service manager at NOTIFY_SOCKET: {posix.strerror(error.errno or 0)}")
+                log.warning(f"cannot reach the service manager at NOTIFY_SOCKET: {reason(error)}")
             self._deaf = True
         return True
 

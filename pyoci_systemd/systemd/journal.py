@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import because
-from ..sinks import JOURNAL, datagrams, one_line
+from ..sinks import JOURNAL, PATIENCE, datagrams, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,18 +21,20 @@ def send(fields: Mapping[str, str]) -> None:
 def stream(identifier: str, priority: int, unit: str = "") -> int:
     """Return a descriptor of which each line that is written becomes an entry. Raises Error.
 
-    A line may begin with another priority, as `<3>`. The entry names the unit of who writes it; `unit` where they have
-    gone before the journal could look.
+    Whatever a line begins with, its priority is this one: who may write `<0>` may write on every terminal. The entry
+    names the unit of who writes it; `unit` where they have gone before the journal could look.
     """
     import _socket
 
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    socket.settimeout(PATIENCE)
     try:
         socket.connect(STREAM)
         socket.shutdown(_socket.SHUT_RD)
         # identifier, unit, priority; whether prefixes are read, forwarded to syslog, kmsg and console
-        socket.sendall(f"{one_line(identifier)}\n{unit}\n{priority}\n1\n0\n0\n0\n".encode())
+        socket.sendall(f"{one_line(identifier)}\n{unit}\n{priority}\n0\n0\n0\n0\n".encode())
     except OSError as error:
         socket.close()
         raise because(f"cannot write to the journal by `{STREAM}`", error) from None
+    socket.setblocking(True)  # as programs expect of their output
     return socket.detach()

@@ -79,9 +79,12 @@ def test_catalog(container: Container) -> None:
 @ours
 @pytest.mark.parametrize("how", ["run --detach", "create"])
 def test_what_it_prints(container: Container, run: Run, how: str) -> None:
-    """Each stream with its own priority, and each line under the unit of who wrote it."""
+    """Each stream with its own priority, and each line under the unit of who wrote it.
+
+    A container chooses no priority: what it calls an emergency would be on every terminal.
+    """
     name, scope = container.name, f"pyoci-{container.name}.scope"
-    container.bundle.sh("echo hello; echo oops >&2; echo '<4>careful'")
+    container.bundle.sh("echo hello; echo oops >&2; echo '<0>careful'")
     done = run(*how.split(), "--journal=output", "--bundle", container.bundle.path, name, check=True)
     if how == "create":
         container.start()
@@ -89,10 +92,10 @@ def test_what_it_prints(container: Container, run: Run, how: str) -> None:
     assert done.stdout + done.stderr == ""
     entries = journal(f"SYSLOG_IDENTIFIER={name}")
     assert sorted((entry["MESSAGE"], entry["PRIORITY"]) for entry in entries) == [
-        ("careful", "4"), ("hello", "6"), ("oops", "3")
+        ("<0>careful", "6"), ("hello", "6"), ("oops", "3")
     ]  # fmt: skip
     assert {entry["_SYSTEMD_UNIT"] for entry in entries} == {scope}
-    assert sorted(lines(run, name)) == ["careful", "hello", "oops"]
+    assert sorted(lines(run, name)) == ["<0>careful", "hello", "oops"]
     assert lines(run, name, "--lines=1") == lines(run, name)[-1:]
 
 

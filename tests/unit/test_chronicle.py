@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
+import select
+import signal
 import socket
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from pyoci_systemd import sinks
+from pyoci_systemd import log, sinks
 from pyoci_systemd.container import chronicle, output
 from pyoci_systemd.container.store import Known
+from pyoci_systemd.errors import Error
 from pyoci_systemd.systemd import journal
 
 CATALOG = pathlib.Path(__file__).parents[2] / "units/pyoci.catalog"
 KNOWN = Known("web", "/srv/web", "/srv/web/rootfs", "", "root", "systemd", unit="pyoci-web.scope", journal=True)
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is warned of."""
+    said: list[str] = []
+    monkeypatch.setattr(log, "warning", said.append)
+    return said
 
 
 @pytest.fixture
@@ -34,13 +47,20 @@ def inbox(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):  # type: ign
     ("died", {"EXIT_CODE": "exited", "EXIT_STATUS": "3"}, 5, "container `web` died with exit status 3"),
     ("died", {"EXIT_CODE": "killed", "EXIT_STATUS": "9"}, 5, "container `web` died, killed by signal 9"),
 ])  # fmt: skip
-def test_entry(event: str, fields: dict[str, str], priority: int, message: str, inbox: socket.socket) -> None:
+@pytest.mark.parametrize(("rootless", "unit_field"), [
+    (False, "OBJECT_SYSTEMD_UNIT"), (True, "OBJECT_SYSTEMD_USER_UNIT")  # as `journalctl --unit`, --user-unit ask
+])  # fmt: skip
+def test_entry(
+    event: str, fields: dict[str, str], priority: int, message: str,
+    rootless: bool, unit_field: str, inbox: socket.socket, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(chronicle, "is_rootless", lambda: rootless, raising=False)
     KNOWN.tell(event, **fields)
     told = dict(line.split("=", 1) for line in inbox.recv(65536).decode().splitlines())
     assert told == {
         "MESSAGE": message, "MESSAGE_ID": chronicle.MESSAGES[event], "PRIORITY": str(priority),
         "SYSLOG_IDENTIFIER": "pyoci", "CONTAINER_ID": "web", "CONTAINER_NAME": "web", "CONTAINER_EVENT": event,
-        "CONTAINER_BUNDLE": "/srv/web", "OBJECT_SYSTEMD_UNIT": "pyoci-web.scope", **fields,
+        "CONTAINER_BUNDLE": "/srv/web", unit_field: "pyoci-web.scope", **fields,
     }  # fmt: skip
 
 
@@ -61,6 +81,18 @@ def test_no_journal_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     KNOWN.tell("created")
     assert "Traceback" not in capfd.readouterr().err
     assert sinks.JOURNAL != "/nonexistent"
+
+
+def test_a_journal_that_does_not_read(inbox: socket.socket, monkeypatch: pytest.MonkeyPatch, warned: list[str]) -> None:
+    monkeypatch.setattr(sinks, "PATIENCE", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.connect(inbox.getsockname())
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.send(b"x")
+        KNOWN.tell("created")
+    assert warned == ["cannot tell the journal that container `web` created: timed out"]
 
 
 def test_catalog_explains_every_message() -> None:
@@ -88,7 +120,154 @@ def heard(connection: socket.socket, size: int) -> bytes:
     return text
 
 
-HEADER = b"web\n\n%d\n1\n0\n0\n0\n"
+# no prefixes are read: a container that may print `<0>` may write on every terminal
+HEADER = b"web\n\n%d\n0\n0\n0\n0\n"
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """Have what hangs fail; no OSError, which would be handled."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def turn(made: output.Output) -> bool:
+    """Do what a supervisor does in one turn; false when there was nothing to do."""
+    watched = select.poll()
+    assert made.register(watched) is None
+    ready = [fd for fd, _ in watched.poll(0)]
+    made.handle(ready)
+    return bool(ready)
+
+
+def fill(fd: int, made: output.Output | None = None) -> int:
+    """Write until nothing can be written any more; return how much that was."""
+    os.set_blocking(fd, False)
+    size = 0
+    while True:
+        try:
+            size += os.write(fd, b"x" * 4096)
+        except BlockingIOError:
+            if not made or not turn(made):
+                return size
+
+
+def silence(made: output.Output) -> None:
+    """Let go of the writing ends, which are for the container."""
+    for fd in made.stdio[1:]:
+        os.close(fd)
+
+
+def test_a_journal_that_stalls(listening: socket.socket, alarm: None) -> None:
+    made = output.Output("web")
+    (out, _), (error, _) = listening.accept(), listening.accept()
+    with out, error:
+        size = fill(made.stdio[1], made)
+        assert size > 65536  # the pipe is full, and so is what lies behind it
+        assert not turn(made)  # and nothing is done about that before the journal reads
+        # meanwhile the other stream is looked after
+        os.write(made.stdio[2], b"oops\n")
+        assert turn(made)
+        assert heard(error, len(HEADER % 3) + 5).endswith(b"0\noops\n")
+        got = 0
+        while got < size + len(HEADER % 6):
+            got += len(out.recv(65536))
+            turn(made)
+        assert got == size + len(HEADER % 6)
+        while turn(made):
+            pass
+        os.write(made.stdio[1], b"more\n")
+        assert turn(made)
+        assert heard(out, 5) == b"more\n"
+    silence(made)
+
+
+def test_the_end_waits_for_no_journal(
+    listening: socket.socket, alarm: None, monkeypatch: pytest.MonkeyPatch, warned: list[str]
+) -> None:
+    monkeypatch.setattr(output, "LINGER", 0.2, raising=False)
+    made = output.Output("web")
+    fill(made.stdio[1], made)
+    fill(made.stdio[2], made)
+    begun = time.monotonic()
+    made.drain()
+    assert 0.2 <= time.monotonic() - begun < 2  # for both together
+    assert warned == [
+        f"the end of `web`'s standard {stream} is lost: the journal takes no more" for stream in ("output", "error")
+    ]
+    silence(made)
+
+
+def test_the_end_waits_for_no_process(listening: socket.socket, alarm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others than the first process write on and on."""
+    made = output.Output("web")
+    out, _ = listening.accept()
+    splice = os.splice
+
+    def spliced(*args: int, **more: int) -> int:
+        size = splice(*args, **more)
+        os.write(made.stdio[1], b"more\n")
+        assert out.recv(65536)
+        return size
+
+    os.write(made.stdio[1], b"one\n")
+    monkeypatch.setattr("posix.splice", spliced)
+    made.drain()
+    out.close()
+    silence(made)
+
+
+def test_what_somebody_else_has_read(listening: socket.socket, alarm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may open the pipe that is its standard output for reading."""
+    made = output.Output("web")
+    os.write(made.stdio[1], b"one\n")
+    splice = os.splice
+
+    def spliced(source: int, *args: int, **more: int) -> int:
+        os.read(source, 100)
+        return splice(source, *args, **more)
+
+    monkeypatch.setattr("posix.splice", spliced)
+    made.drain()
+    silence(made)
+
+
+def test_a_journal_that_hangs_up(alarm: None, monkeypatch: pytest.MonkeyPatch, warned: list[str]) -> None:
+    asked = []
+
+    def hung_up(identifier: str, priority: int, unit: str = "") -> int:
+        asked.append(priority)
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours.detach()
+
+    monkeypatch.setattr(output, "stream", hung_up)
+    made = output.Output("web")
+    os.write(made.stdio[1], b"one\n")
+    made.drain()
+    os.write(made.stdio[1], b"two\n")
+    while turn(made):
+        pass
+    assert asked == [6, 3, *[6] * output.TRIES]
+    assert warned == ["`web`'s standard output is lost: the journal: Broken pipe"]
+    silence(made)
+
+
+def test_a_stream_is_not_waited_for(tmp_path: pathlib.Path, alarm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = str(tmp_path / "stdout")
+    monkeypatch.setattr(journal, "STREAM", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(address)
+        server.listen(0)
+        first = journal.stream("web", journal.INFO)
+        assert os.get_blocking(first)  # as programs expect of their output
+        with pytest.raises(Error) as caught:
+            journal.stream("web", journal.INFO)
+        assert caught.value.message == f"cannot write to the journal by `{address}`: Resource temporarily unavailable"
+        os.close(first)
 
 
 def test_output_by_pipes(listening: socket.socket) -> None:
