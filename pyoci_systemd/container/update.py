@@ -171,6 +171,8 @@ def change(container: Container, asked: list[Resources], named: list[Property], 
         log.warning(device_rules.UNPRIVILEGED)
         asked[-1] = device_rules.enforced(asked[-1], False)
     check_usage(known.cgroup, asked[-1])
+    for step in asked:
+        resources.properties(step)  # what is no limit at all is refused before where it would go
     files = [file for step in asked for file in resources.files(step)]
     # systemd takes a limit that no controller keeps: that there is a file for each is seen here
     saved = [Saved(known.cgroup, files)]

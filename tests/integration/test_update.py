@@ -71,6 +71,7 @@ def test_controller_that_is_missing(run: Run, running: Bundle, container_id: str
         pytest.skip("the machine has a memory controller")
     done = run("update", "--memory", "64m", container_id)
     told = f"linux.resources.memory.limit: the memory controller is not available in `{group}/container`"
+    told += ": this machine does not have it in cgroup v2"
     assert (done.returncode, done.stderr) == (1, f"pyoci: {told}\n")
     assert unit_property(unit, "MemoryMax") == "infinity"
     run("delete", "--force", container_id, check=True)
