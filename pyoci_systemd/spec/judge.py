@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from ..errors import SpecError, quoted
@@ -36,6 +40,22 @@ PATTERNS = {
 VERSION = "a version such as `1.3.0`"
 
 
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Spare jsonschema what it would fetch schemas from the network with: ours are all here.
+
+    It is a quarter of the time that its import takes (20 to 40 ms).
+    """
+    name = "urllib.request"
+    ours = sys.modules.setdefault(name, ModuleType(name))
+    ours.__dict__.setdefault("urlopen", None)
+    try:
+        yield
+    finally:
+        if ours.urlopen is None:
+            del sys.modules[name]
+
+
 def explain(document: object, name: str, part: str = "config") -> SpecError:
     """Return the error for `document`, which `name` names and which the schema of `part` does not allow.
 
@@ -64,7 +84,8 @@ def faults(document: object, part: str = "config") -> list[Any]:
 def judge(part: str = "config") -> Any:
     """Return the jsonschema validator of `part`. Raises ImportError."""
     enable()
-    from jsonschema import Draft202012Validator, validators
+    with without_network():
+        from jsonschema import Draft202012Validator, validators
 
     # jsonschema takes 1.0 for an integer; clients written in Go, and our plan, do not
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
