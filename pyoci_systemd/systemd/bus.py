@@ -230,7 +230,7 @@ class Bus:
     def _read(self, deadline: float, what: str, since: float = 0.0) -> None:
         """Take what has come, or wait for it; BusError `timeout` names `what` was awaited `since`."""
         if not self._ready(POLLIN, deadline):
-            waited = f" within {deadline - since:.3g} s" if since else ""
+            waited = f" within {round(deadline - since, 1):g} s" if since else ""
             raise BusError("timeout", f"{what}: no answer{waited}")
         try:
             data = self._sock.recv(CHUNK)

@@ -197,7 +197,7 @@ def wait_job(bus: Bus, job: Job, *, wanted: tuple[str, ...] = ("active",), deadl
             if _looks(bus, job.unit, wanted):
                 return
             if monotonic() >= deadline:
-                text = f"`{job.unit}`: systemd did not finish the job within {deadline - since:.3g} s"
+                text = f"`{job.unit}`: systemd did not finish the job within {round(deadline - since, 1):g} s"
                 raise BusError("timeout", text) from None
             continue
         # anyone on the bus may send us a signal: only systemd's counts, under the name it has after a re-exec as well
