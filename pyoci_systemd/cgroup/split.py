@@ -68,8 +68,8 @@ def make(path: str) -> None:
         tree.make(supervisor)
         met: set[str] = set()
         # again and again: one that was about to fork has left a child
-        while new := set(whole_file(f"{above}/cgroup.procs").split()) - met:
-            met |= new
+        while new := [pid for pid in whole_file(f"{above}/cgroup.procs").split() if pid not in met]:
+            met.update(new)
             if len(met) > MOST:
                 raise Error(f"cannot split the cgroup `{above}`: its processes fork faster than they can be moved")
             for pid in new:

@@ -44,7 +44,8 @@ def snapshot() -> Snapshot:
         "mount": Counter(mounts()),
         "process": Counter(processes()),
         "state": Counter(path for path in entries(*STATE_ROOTS) if not path.startswith(CACHES)),
-        "shm": Counter(entries("/dev/shm", "/dev/mqueue")),
+        # podman's lock of a user goes with her last session, some time later (logind.conf(5), RemoveIPC=)
+        "shm": Counter(entry for entry in entries("/dev/shm", "/dev/mqueue") if "/libpod_rootless_lock_" not in entry),
         "pty": Counter(entries("/dev/pts")),
         "pin": Counter(entries("/sys/fs/bpf")),
         "program": Counter(programs()),

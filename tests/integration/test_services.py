@@ -280,9 +280,12 @@ def test_a_cgroup_that_is_not_delegated_is_refused(run: Run, bundle: Bundle, con
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_a_supervisor(run: Run, bundle: Bundle, container_id: str) -> None:
+def test_without_a_supervisor(
+    run: Run, bundle: Bundle, container_id: str, wait_until: Callable[..., Any]
+) -> None:
     """`run --detach` tells systemd the main process, which is systemd's own child from then on."""
-    bundle.sh(f"trap 'exit 7' TERM; {LOOP}")
+    bundle.config["root"]["readonly"] = False
+    bundle.sh(f"trap 'exit 7' TERM; : >/trapped; {LOOP}")
     unit = f"{container_id}.service"
     command = ["pyoci", "--cgroup-manager=split", "run", "--detach", "--notify=runtime"]
     properties = ["--property=Type=notify", "--property=Delegate=yes", "--property=KillMode=mixed"]
@@ -291,6 +294,7 @@ def test_without_a_supervisor(run: Run, bundle: Bundle, container_id: str) -> No
         subprocess.run([*starter, *command, "--bundle", str(bundle.path), container_id], check=True, timeout=30)
         pid = json.loads(run("state", container_id, check=True).stdout)["pid"]
         assert systemctl("show", "--property=MainPID", "--value", unit).strip() == str(pid)
+        wait_until((bundle.rootfs / "trapped").exists, "the trap")
         systemctl("stop", unit)
         assert systemctl("show", "--property=ExecMainStatus", "--value", unit).strip() == "7"
     finally:

@@ -76,7 +76,8 @@ def test_deeper_than_a_path_is_long(cleared: str) -> None:
     assert len(list(walk.walk(cleared))) == 2201
     with pytest.raises(Error, match="cannot remove the cgroup `.*`: Directory not empty"):
         walk.remove(f"{cleared}/{'x' * 100}", soon())
-    assert len(list(walk.walk(cleared))) == 1102  # the last, which is no empty cgroup, and those on the way to it
+    # the last, which is no empty cgroup, and those on the way to it; the others, if they were not met before it
+    assert 1102 <= len(list(walk.walk(cleared))) <= 2201
     for each in walk.walk(cleared):
         pathlib.Path(each, "cgroup.procs").unlink(missing_ok=True)
     walk.remove(f"{cleared}/{'x' * 100}", soon())
