@@ -55,7 +55,8 @@ def huge_pages() -> None:
 def rdma_device() -> None:
     """`rxe0`, in software."""
     do(
-        "modprobe rdma_rxe && ip link add rdma type dummy && ip link set rdma up &&"
+        # each file that uses it has a session's fixture of its own: it may be there already
+        "modprobe rdma_rxe && { ip link show rdma >/dev/null 2>&1 || ip link add rdma type dummy; } && ip link set rdma up &&"
         " { rdma link show rxe0/1 2>/dev/null || rdma link add rxe0 type rxe netdev rdma; }"
     )
 
@@ -65,4 +66,6 @@ def swap() -> Iterator[None]:
     """There are 256 MiB of swap, in memory, for one test."""
     do("modprobe zram && echo 256M >/sys/block/zram0/disksize && mkswap --quiet /dev/zram0 && swapon /dev/zram0")
     yield
-    do("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset")
+    # udev may still look at it
+    reset = "for n in $(seq 100); do echo 1 >/sys/block/zram0/reset 2>/dev/null && exit 0; sleep 0.1; done; exit 1"
+    do(f"swapoff /dev/zram0; {reset}")
