@@ -52,12 +52,11 @@ def in_scope(scope: str, cgroup: str, made: Plan, pid: int) -> None:
 def make(cgroup: str, made: Plan) -> None:
     """Make the container's cgroup, where it is not for systemd, and hand controllers down to it. Raises Error."""
     inner = below(cgroup, made.placement.delegated)
-    if made.manager == "split":
-        from ..cgroup import split  # in services alone
-
-        split.make(cgroup)
     try:
         if made.manager == "split":
+            from ..cgroup import split  # in services alone
+
+            split.make(cgroup)
             # what is above is systemd's, and its neighbours'
             tree.make(inner)
             tree.hand_down(cgroup.rpartition("/")[0], inner)

@@ -129,20 +129,11 @@ def put(path: str, text: str) -> None:
 def make(path: str) -> None:
     """Make a directory and those above it that are missing. Raises Error."""
     try:
-        posix.mkdir(path, 0o755)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        make(path.rpartition("/")[0])
-        make_one(path)
-    except OSError as error:
-        raise because(f"cannot make `{path}`", error) from None
-
-
-def make_one(path: str) -> None:
-    """Make a directory in one that is there, unless that is a link which leads nowhere. Raises Error."""
-    try:
-        posix.mkdir(path, 0o755)
+        try:
+            posix.mkdir(path, 0o755)
+        except FileNotFoundError:
+            make(path.rpartition("/")[0])
+            posix.mkdir(path, 0o755)  # once more and not again: what is above may be a link that leads nowhere
     except FileExistsError:
         return
     except OSError as error:
