@@ -31,7 +31,7 @@ TREE_PACKAGES = """
     python3-pytest python3-seccomp
     crun runc podman conmon netavark aardvark-dns passt slirp4netns fuse-overlayfs uidmap criu
     acl attr busybox-static ca-certificates file golang-github-opencontainers-specs-dev iproute2 iptables jq less
-    libcap2-bin make nftables procps socat strace util-linux
+    libcap2-bin lighttpd make nftables procps socat strace util-linux
 """.split()
 
 
