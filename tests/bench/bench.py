@@ -40,6 +40,8 @@ GAP = 0.04  # seconds
 PATIENCE = 30.0  # seconds for one command
 LISTED = 20  # containers in the list
 MANY, AT_ONCE = 100, 8
+BUNDLES = {"ends": ["/bin/true"], "sleeps": ["/bin/sleep", "1000"], "filtered": ["/bin/true"]}
+PROFILE = HERE.parent / "goldens/clients/seccomp/docker.json"  # docker's default, as docker sends it
 
 
 class Cost(NamedTuple):
@@ -129,7 +131,7 @@ class Runtime:
         self.name = name
         self.root = directory / name
         self.command = [*command, "--root", str(self.root), "--systemd-cgroup"]
-        self.ends, self.sleeps = str(directory / "ends"), str(directory / "sleeps")
+        self.ends, self.sleeps, self.filtered = (str(directory / bundle) for bundle in BUNDLES)
         self.id = f"bench-{name}"
 
     def argv(self, *args: str) -> list[str]:
@@ -142,6 +144,10 @@ class Runtime:
     def run(self) -> Cost:
         """Run /bin/true in a container, in the foreground."""
         return self("run", "--bundle", self.ends, self.id)
+
+    def run_filtered(self) -> Cost:
+        """Run it with docker's seccomp profile, which the runtime has seen before."""
+        return self("run", "--bundle", self.filtered, self.id)
 
     def create(self) -> Cost:
         """Create the container, which will sleep."""
@@ -207,6 +213,7 @@ class Runtime:
 
 SINGLE = (
     Work("run /bin/true", Runtime.run),
+    Work("the same, with docker's seccomp profile", Runtime.run_filtered),
     Work("create, start, delete", Runtime.life),
     Work("create", Runtime.create, after=Runtime.delete),
     Work("start", Runtime.start, before=Runtime.create, after=Runtime.delete),
@@ -257,14 +264,14 @@ def listed(runtimes: Sequence[Runtime]) -> Iterator[None]:
 
 
 def make_bundles(directory: pathlib.Path) -> None:
-    """Make two bundles on one root filesystem of busybox: `ends` runs /bin/true, `sleeps` sleeps."""
+    """Make the bundles on one root filesystem of busybox."""
     rootfs = directory / "rootfs"
     for name in ("bin", "dev", "etc", "proc", "root", "sys", "tmp"):
         (rootfs / name).mkdir(parents=True)
     shutil.copy2("/bin/busybox", rootfs / "bin")
     for applet in ("true", "sleep"):
         (rootfs / "bin" / applet).symlink_to("busybox")
-    for name, args in ("ends", ["/bin/true"]), ("sleeps", ["/bin/sleep", "1000"]):
+    for name, args in BUNDLES.items():
         (directory / name).mkdir()
         # one config for all of them; crun's has no section that only one of them knows
         subprocess.run(["crun", "spec"], cwd=directory / name, check=True)
@@ -272,6 +279,8 @@ def make_bundles(directory: pathlib.Path) -> None:
         config = json.loads(file.read_text())
         config["process"].update(terminal=False, args=args)
         config["root"]["path"] = str(rootfs)
+        if name == "filtered":
+            config["linux"]["seccomp"] = json.loads(PROFILE.read_text())
         file.write_text(json.dumps(config))
 
 
