@@ -213,7 +213,7 @@ class Runtime:
 
 SINGLE = (
     Work("run /bin/true", Runtime.run),
-    Work("the same, with docker's seccomp profile", Runtime.run_filtered),
+    Work("run /bin/true, docker's seccomp profile", Runtime.run_filtered),
     Work("create, start, delete", Runtime.life),
     Work("create", Runtime.create, after=Runtime.delete),
     Work("start", Runtime.start, before=Runtime.create, after=Runtime.delete),
