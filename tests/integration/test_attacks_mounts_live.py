@@ -94,7 +94,7 @@ def test_names_that_change_places(live: Live, outside: Outside) -> None:
         bind("/etc/passwd", "/a/file", "bind"),
         named("mine", destination="/a/new/er"),
     ]
-    for _ in tries(200):
+    for _ in tries(50):
         with Swapper(pair):
             done = live("add", *mounts)
             assert len(live.numbers() - before) == (0 if done.returncode else len(mounts)), done
@@ -121,7 +121,7 @@ def test_names_that_change_places_while_one_fails(live: Live, outside: Outside) 
     before = live.numbers()
     words = set()
     with Swapper(pair):
-        for _ in tries(200):
+        for _ in tries(50):
             done = live("add", named("mine", destination="/a/inner"), bind("/etc/passwd", "/a", "bind"))
             assert done.returncode == 1
             words.add(done.stderr.partition(":")[2].split(":")[0])

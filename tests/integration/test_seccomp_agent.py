@@ -72,6 +72,7 @@ def test_agent_of_start(run: Run, bundle: Bundle, container_id: str, tmp_path: p
     pid = json.loads(run("state", container_id).stdout)["pid"]
     assert answering.states == []
     run("start", container_id, check=True)
+    wait_for(lambda: answering.states != [])  # the listener has been sent, if not taken
     assert [(state["pid"], state["state"]["status"]) for state in answering.states] == [(pid, "created")]
     assert "metadata" not in answering.states[0]
     wait_for(lambda: read(f"/proc/{pid}/root/dev/shm/said") == SAID)
