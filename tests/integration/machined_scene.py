@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -62,3 +64,14 @@ def absent() -> Iterator[None]:
         ACTIVATION.write_bytes(kept)
         asked("busctl", "call", *broker, "ReloadConfig")
         systemctl("start", "systemd-machined")
+
+
+@contextlib.contextmanager
+def stopped() -> Iterator[None]:
+    """Have systemd-machined stand still."""
+    pid = int(asked("systemctl", "show", "--value", "--property=MainPID", "systemd-machined"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -3,22 +3,24 @@
 crun has nothing of the kind.
 
 Seen red:
-    listed                         nothing registered
+    listed, terminate, killed      nothing registered; state that does not say it
+    not unasked                    every container registered by its id
     the machine id                 no id sent
     names                          labels that end in a dash taken
-    a hook sees it, and undone     registered after the hooks; undo in a service that forgets nothing
-    two of one name                every name taken for free, in `check` and in what machined says
-    one of many                    what `register` raises passed over
-    free at once                   delete that forgets nothing: of 30 some find the name taken
+    a hook sees it, and undone     registered after the hooks
+    two of one name                neither asked about before, nor an error when machined says it
+    one of many                    no error when machined says it
+    free when delete returns       delete that forgets nothing
     another has the name           the machine of the name unregistered, whosever it is
-    without machined               errors of the bus raised by `forget`
-    machined hangs                 the same
+    without machined               errors of the bus raised by `forget`; doctor that finds it everywhere
+    machined hangs                 errors of the bus raised by `forget`
     in a service                   delete that forgets nothing
-    a service that is a machine    `require_free` left out: machined stops the service
-    a unit that is not its own     `require_own` left out
+    undone in a service            undo that forgets nothing
+    a service that is a machine    asked for all the same: machined stops the service
+    a unit that is not its own     not looked at
+    no unit                        managers without units taken
     a killed create                a machine of which no pid is known taken for another's
     an annotation                  it counts unasked
-    a user                         no error of its own
 """
 
 from __future__ import annotations
@@ -37,12 +39,11 @@ import pytest
 
 from pyoci_systemd.plan.machine import is_name
 from tests.integration.conftest import CRUN, Bundle, Container, Run
-from tests.integration.machined_scene import MACHINED, absent, asked, call, machines, masked, shown
+from tests.integration.machined_scene import MACHINED, absent, asked, call, machines, masked, shown, stopped
 from tests.integration.needs import SLOWER
-from tests.integration.rootless_scene import User, alice, hers
 from tests.integration.service_scene import Units, systemctl, units
 
-__all__ = ["alice", "hers", "units"]
+__all__ = ["units"]
 pytestmark = pytest.mark.skipif(CRUN, reason="crun registers nothing")
 
 LISTENS = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
@@ -191,12 +192,18 @@ def test_killed(container: Container, name: str, wait_until: Callable[..., Any])
     assert machines() == []
 
 
-def test_free_at_once(container: Container, name: str) -> None:
-    """When delete has returned, the name is there for the next."""
-    for _ in range(30):
-        container.create("exec sleep 1000", "--machine", name)
-        container.delete()
-        assert machines() == []
+def test_free_when_delete_returns(
+    container: Container, runtime: str, name: str, wait_until: Callable[..., Any]
+) -> None:
+    """machined hears from systemd that a scope is gone; delete waits for that, so the next can have the name."""
+    container.create("exec sleep 1000", "--machine", name)
+    with stopped():
+        deleting = subprocess.Popen([runtime, "delete", "--force", container.name], stdin=subprocess.DEVNULL)
+        wait_until(lambda: not pathlib.Path(f"/sys/fs/cgroup/system.slice/{scope(container)}").exists(), "its end")
+        time.sleep(0.2)  # for a delete that waits for nobody
+        assert deleting.poll() is None
+    assert deleting.wait(10 * SLOWER) == 0
+    assert machines() == []
 
 
 def test_another_has_the_name(container: Container, run: Run, name: str, wait_until: Callable[..., Any]) -> None:
@@ -233,15 +240,11 @@ def test_without_machined(container: Container, run: Run, name: str, gone: Any, 
 def test_machined_hangs(container: Container, run: Run, name: str) -> None:
     """delete waits for it no longer than it must, and says so."""
     container.create("exec sleep 1000", "--machine", name)
-    pid = int(asked("systemctl", "show", "--value", "--property=MainPID", "systemd-machined"))
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped():
         begun = time.monotonic()
         done = run("--log-level=warning", "delete", "--force", container.name, check=True)
         assert 4 < time.monotonic() - begun < 15 * SLOWER
         assert done.stderr == f"pyoci: warning: machine `{name}`: GetMachine: no answer within 5 s\n"
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert machines() == []
 
 
@@ -271,6 +274,20 @@ def test_in_a_service(
     wait_until(lambda: container.run("state", container.name).returncode == 1, "its end")
     assert machines() == []
     assert units.show(unit, "ActiveState") == "active"
+
+
+def test_undone_in_a_service(
+    units: Units, runtime: str, bundle: Bundle, container_id: str, name: str, wait_until: Callable[..., Any]
+) -> None:
+    """A run that fails is no machine afterwards, although the service lives on."""
+    script = f"exec >{bundle.path}/seen 2>&1; machinectl show {name} --property=Unit; exit 1"
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    bundle.sh("exec sleep 1000")
+    unit = serve(units, runtime, bundle, container_id, "--machine", name)
+    pid = units.show(unit, "MainPID")
+    wait_until(lambda: pathlib.Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the failure")
+    assert (bundle.path / "seen").read_text() == f"Unit={unit}\n"
+    assert machines() == []
 
 
 def test_a_service_that_is_a_machine(
@@ -365,12 +382,3 @@ def test_an_annotation(container: Container, name: str) -> None:
     container.delete()
     container.config["annotations"] = {"org.pyoci.machine": "a_b"}
     assert refusal(container, "--machine-annotation").startswith(f'{where}: "a_b" is not the name')
-
-
-def test_a_user(alice: User, hers: Container, name: str) -> None:
-    """She has none before systemd 259, and the machine's is never asked."""
-    done = alice.run("create", "--machine", name, "--bundle", hers.bundle.path, hers.name)
-    told = f"machine `{name}`: the user has no systemd-machined: it comes with systemd 259"
-    assert (done.returncode, done.stderr) == (1, f"pyoci: {told}\n")
-    assert alice.run("state", hers.name).returncode == 1
-    assert machines() == []
