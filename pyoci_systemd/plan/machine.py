@@ -1,8 +1,9 @@
 """The name by which systemd-machined lists a container, for those who ask for it: machinectl(1), nss-mymachines(8).
 
-Nobody is listed unasked: every user of the host may ask machined what runs under which name, as whom, and with which
-log (CVE-2016-6349). And where nss-mymachines is in use, the name leads to the container's addresses before DNS is
-asked. An annotation may have come with an image, so it counts only where the host says so, by --machine-annotation.
+Nobody is listed unasked: every user of the host may ask machined what is listed, its processes and its addresses, and
+have it look into the files of a container (CVE-2016-6349). And where nss-mymachines is in use, the name leads to these
+addresses before DNS is asked. An annotation may have come with an image, so it counts only where the host says so, by
+--machine-annotation, and even there takes the name of no other host.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OPTION, ANNOTATION = "--machine", "org.pyoci.machine"
 UUID = "container_uuid"
 LONGEST = 64
+LOCAL = "localhost"
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 UNITS = ("systemd", "split")
 """the managers under which a container has a unit of its own"""
@@ -48,6 +50,8 @@ def plan(config: Config, request: Request, manager: str) -> Machine | None:
     if not is_name(name):
         reason = "is not the name of a machine: up to 64 letters, digits, and dashes and dots between them"
         raise SpecError(f"{culprit}: {quoted(name)} {reason}")
+    if not request.machine and ("." in name or name.lower() == LOCAL):
+        raise SpecError(f"{culprit}: {quoted(name)} may be the name of another host: only `--machine` sets such a one")
     if manager not in UNITS:
         reason = f"there is no unit under the manager `{manager}`, and by that machined knows a machine"
         raise SpecError(f"{culprit}: {reason}", hint="have a scope: `--cgroup-manager=systemd`")

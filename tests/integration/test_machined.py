@@ -369,6 +369,7 @@ def running(pid: int, container_id: str) -> bool:
 
 def test_an_annotation(container: Container, name: str) -> None:
     """It may have come with an image: so it counts where the host says so, and never against the command line."""
+    name = name.removesuffix(".example")
     container.config["annotations"] = {"org.pyoci.machine": name}
     where = "config.json: annotations: org.pyoci.machine"
     assert refusal(container) == f"{where}: it must not be set by an annotation, only by `--machine`"
@@ -380,5 +381,6 @@ def test_an_annotation(container: Container, name: str) -> None:
     container.run("--machine-annotation", *create, f"--machine=b-{name}", container.name, check=True)
     assert machines() == [f"b-{name}"]
     container.delete()
-    container.config["annotations"] = {"org.pyoci.machine": "a_b"}
-    assert refusal(container, "--machine-annotation").startswith(f'{where}: "a_b" is not the name')
+    for text, told in {"a_b": "is not the name of a machine", "a.b": "may be the name of another host"}.items():
+        container.config["annotations"] = {"org.pyoci.machine": text}
+        assert refusal(container, "--machine-annotation").startswith(f'{where}: "{text}" {told}')

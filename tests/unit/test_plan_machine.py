@@ -76,6 +76,14 @@ def test_an_annotation_alone_is_refused() -> None:
     assert refusal("a_b", machine_annotation=True).message.startswith(f'{where}: "a_b" is not the name of a machine')
 
 
+@pytest.mark.parametrize("name", ["a.b", "deb.example.org", "localhost", "LocalHost"])
+def test_an_image_takes_the_name_of_no_other_host(name: str) -> None:
+    """With nss-mymachines it would have what is sent there."""
+    assert "may be the name of another host" in refusal(name, machine_annotation=True).message
+    found = listed(machine=name)
+    assert found and found.name == name
+
+
 def test_what_is_no_name_stays_on_its_line() -> None:
     message = refusal(machine="a\nb" * 40).message
     assert message.startswith('--machine: "a\\nba') and message.isprintable() and len(message) < 200
