@@ -6,10 +6,12 @@ those containers alone that are to be listed.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from ..errors import BusError
 from ..record import Record
 from .bus import BROKER
-from .manager import PROPERTIES
+from .manager import CLOSED, LOST, PROPERTIES, insist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +60,19 @@ def register(bus: Bus, name: str, machine_id: bytes, leader: int, root: str, *, 
     # of the host's, that lead to the container: nobody has told us
     interfaces: list[int] = []
     values = (name, machine_id, SERVICE, CLASS, leader, root, interfaces)
-    _ask(bus, "RegisterMachineWithNetwork", "sayssusai", values, deadline)
+    while True:
+        try:
+            bus.call(MACHINED, ROOT, MANAGER, "RegisterMachineWithNetwork", "sayssusai", values, deadline=deadline)
+            return
+        except BusError as error:
+            # the answer is lost, with machined's or the broker's end; it may have been done
+            if error.name != LOST and not (error.name == CLOSED and bus.reconnect(deadline)):
+                raise
+            found = of_process(bus, leader, deadline=deadline)
+            if found and found.name == name:
+                return
+            if found or monotonic() >= deadline:
+                raise
 
 
 def find(bus: Bus, name: str, *, deadline: float) -> Machine | None:
@@ -84,7 +98,7 @@ def _look(bus: Bus, member: str, signature: str, value: object, deadline: float)
     try:
         (path,) = _ask(bus, member, signature, (value,), deadline)
         where = (MACHINED, path, PROPERTIES, "GetAll", "s", (f"{MACHINED}.Machine",))
-        (found,) = bus.call(*where, deadline=deadline)
+        (found,) = insist(bus, lambda: bus.call(*where, deadline=deadline), deadline)
     except BusError as error:
         if error.name in (NO_SUCH_MACHINE, NO_MACHINE_OF_PID, FORGOTTEN):
             return None
@@ -94,4 +108,6 @@ def _look(bus: Bus, member: str, signature: str, value: object, deadline: float)
 
 
 def _ask(bus: Bus, member: str, signature: str, values: tuple[Any, ...], deadline: float) -> tuple[Any, ...]:
-    return bus.call(MACHINED, ROOT, MANAGER, member, signature, values, deadline=deadline)
+    """Call a method that may be called twice."""
+    where = (MACHINED, ROOT, MANAGER, member, signature, values)
+    return insist(bus, lambda: bus.call(*where, deadline=deadline), deadline)

@@ -13,7 +13,7 @@ from pyoci_systemd.container import machine, scope
 from pyoci_systemd.container.store import Known
 from pyoci_systemd.errors import BusError, Error
 from pyoci_systemd.plan.machine import Machine
-from pyoci_systemd.systemd import machined
+from pyoci_systemd.systemd import machined, manager
 from pyoci_systemd.systemd.bus import Bus
 from tests.unit.test_bus import Peer, answer, error, played, soon
 
@@ -22,15 +22,19 @@ UNKNOWN = "org.freedesktop.DBus.Error.UnknownObject"
 NONE: tuple[str, Any] = ("GetMachine", machined.NO_SUCH_MACHINE)
 FREE: tuple[str, Any] = ("GetMachineByPID", machined.NO_MACHINE_OF_PID)
 REGISTERED: tuple[str, Any] = ("RegisterMachineWithNetwork", ("o", PATH))
+LOST: tuple[str, Any] = ("RegisterMachineWithNetwork", manager.LOST)
+BY_PID: tuple[str, Any] = ("GetMachineByPID", ("o", PATH))
 FORGOTTEN: tuple[str, Any] = ("UnregisterMachine", ("",))
 THERE: tuple[str, Any] = ("GetMachine", ("o", PATH))
 # no process has this pid
 GONE = 1 << 22
 
 
-def entry(leader: int = 7, unit: str = "a.scope", service: str = "pyoci", root: str = "/r") -> tuple[str, Any]:
-    said = {"Name": "web", "Service": service, "Leader": leader, "Unit": unit, "RootDirectory": root}
-    return "GetAll", ("a{sv}", {name: ("u" if name == "Leader" else "s", value) for name, value in said.items()})
+def entry(
+    leader: int = 7, unit: str = "a.scope", service: str = "pyoci", root: str = "/r", name: str = "web"
+) -> tuple[str, Any]:
+    said = {"Name": name, "Service": service, "Leader": leader, "Unit": unit, "RootDirectory": root}
+    return "GetAll", ("a{sv}", {key: ("u" if key == "Leader" else "s", value) for key, value in said.items()})
 
 
 def play(peer: Peer, turns: list[tuple[str, Any]], calls: list[tuple[Any, ...]]) -> None:
@@ -93,6 +97,18 @@ def test_what_is_registered(uuid: str, sent: bytes, monkeypatch: pytest.MonkeyPa
     assert calls == [(7,), ("web", sent, "pyoci", "container", 7, "/r", [])]
 
 
+@pytest.mark.parametrize(("turns", "done"), [
+    ([FREE, LOST, FREE, REGISTERED], True),
+    ([FREE, LOST, BY_PID, entry()], True),  # it had been done
+    ([FREE, LOST, BY_PID, entry(name="other")], False),
+    ([("GetMachineByPID", manager.LOST), FREE, REGISTERED], True),
+])  # fmt: skip
+def test_an_answer_that_is_lost(turns: list[tuple[str, Any]], done: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with told(turns, monkeypatch) as calls, contextlib.nullcontext() if done else pytest.raises(Error, match="Text"):
+        machine.register(Machine("web"), known())
+    assert len(calls) == len(turns)
+
+
 def test_a_root_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot be said on the bus, and is for show alone."""
     with told([FREE, REGISTERED], monkeypatch) as calls:
@@ -102,7 +118,7 @@ def test_a_root_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("turns", "message"), [
     # a unit is never named to machined twice: it would stop it
-    ([("GetMachineByPID", ("o", PATH)), entry()], "`a.scope` is the machine `web` already"),
+    ([BY_PID, entry()], "`a.scope` is the machine `web` already"),
     ([FREE, ("RegisterMachineWithNetwork", machined.EXISTS)], "machine `web` already exists"),
     ([("GetMachineByPID", machined.ABSENT[0])], "machine `web`: there is no systemd-machined"),
     ([FREE, ("RegisterMachineWithNetwork", "org.x.Other")], "machine `web`: Text"),
