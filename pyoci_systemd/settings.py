@@ -29,6 +29,7 @@ class Settings(Record):
     log_level: str = "error"
     rootless: str = "auto"
     manager: str = "auto"
+    machine_annotation: bool = False
     warm_pid: int = 0
     argv0: str = "pyoci"
 
@@ -117,6 +118,7 @@ class Options:
     credentials: bool
     notify: str
     journal: str
+    machine: str
     all: bool
     regex: bool
     force: bool

@@ -72,6 +72,8 @@ GLOBALS: tuple[Row, ...] = (
      "Who makes cgroups. `auto` takes a plain path in cgroupsPath as cgroupfs, anything else as a scope of systemd."
      " `split` halves the one that we are in, as a service does it: no other is asked for."),
     ("manager", ("--systemd-cgroup",), SETS, "systemd", "The same as --cgroup-manager=systemd."),
+    ("machine_annotation", ("--machine-annotation",), FLAG, "",
+     "Let the annotation org.pyoci.machine name a machine as --machine does. It may have come with an image."),
     ("rootless", ("--rootless",), TRISTATE, "true|false|auto", "Accepted for compatibility; found out by itself."),
     ("log", ("--log",), PATH, "[file:]PATH|journald:[ID]|syslog:[ID]",
      "Send the log there. Errors are shown on standard error too."),
@@ -101,6 +103,8 @@ JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
                 "Send to the journal what becomes of the container, what its program prints, or both.")
 CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
                     "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
+MACHINE: Row = ("machine", ("--machine",), TEXT, "NAME",
+                "Have machined list it as NAME, to every user of the host, which may then find its addresses by NAME.")
 
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
@@ -115,6 +119,7 @@ CREATE: tuple[Row, ...] = (
     NO_NEW_KEYRING,
     PROPERTY,
     JOURNAL,
+    MACHINE,
     CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )

@@ -12,6 +12,7 @@ from ..spec import sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..plan.plan import Plan
     from ..spec.types import Config
 
 NAMESPACE_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
@@ -41,6 +42,14 @@ def sysctls(config: Config) -> None:
                 raise Error(f"config.json: linux.sysctl: {said}")
         except OSError as error:
             raise because(f"{kind} namespace `{path}`", error) from None
+
+
+def machine(made: Plan) -> None:
+    """Refuse what systemd-machined shall list, and would not."""
+    if made.machine:
+        from . import machine as listed  # few are to be listed
+
+        listed.check(made)
 
 
 def rootfs(path: str) -> None:

@@ -25,6 +25,18 @@ def check(process: Process | None, options: Options, detached: bool) -> None:
         raise Error("process.terminal is true: `--console-socket` must say where the terminal goes")
 
 
+def place(master: int, path: str) -> int:
+    """Send the terminal's descriptor to `path`. Without one keep it: returns it, or -1. Raises Error."""
+    if path:
+        send(path, master)
+        return -1
+    from .relay import resize
+
+    # before the program runs: many ask for the size once
+    resize(master)
+    return master
+
+
 def send(path: str, master: int) -> None:
     """Send the terminal's descriptor, and its name as the text, as runc's console sockets expect it. Raises Error."""
     try:

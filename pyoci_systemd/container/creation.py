@@ -18,7 +18,7 @@ from time import monotonic
 
 from .. import log
 from ..cgroup import tree
-from ..errors import BusError, Error, because
+from ..errors import BusError, Error
 from ..init.dialogue import CONSOLE, GATE, PID, Died, Init, Reply
 from ..init.wire import encode
 from ..plan import hooks as hook_plan
@@ -125,6 +125,8 @@ class Creation:
             new_keyring=not options.no_new_keyring,
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             properties=options.property,
+            machine=options.machine,
+            machine_annotation=self.settings.machine_annotation,
             wait_for_start=self.wait_for_start,
             handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
@@ -158,6 +160,7 @@ class Creation:
 
             self._share = resctrl.Share(asked, self.options.id, resctrl.mount_point())
             self._share.check()
+        admission.machine(self.made)
         console.check(self.config.get("process"), self.options, self.wait_for_start or self.options.detach)
         if not self.wait_for_start and not self.config.get("process"):
             raise Error("config.json: process is required to run something")
@@ -186,7 +189,7 @@ class Creation:
         self.container.write(self.known)
         self.container.write_file(CONFIG, self.bundle.text)
         if self.wait_for_start:
-            self._start = self._listen()
+            self._start = unixsocket.gate(f"{self.container.path}/{START}")
         if self.service:
             self.service.open(self.container.path, self.known)
         given = [self._start.fileno()] if self._start else []
@@ -205,15 +208,12 @@ class Creation:
         self._place()
         if self._share:
             self._share.admit(self.init.pid)
+        if self.made.machine:
+            from . import machine  # of those alone who are to be listed
+
+            machine.register(self.made.machine, self.known)
         self.init.let_through()
         self._await_state()
-
-    def _listen(self) -> socket:
-        path = f"{self.container.path}/{START}"
-        try:
-            return unixsocket.listen(path)
-        except OSError as error:
-            raise because(f"cannot make `{path}`", error) from None
 
     def _intent(self) -> Known:
         made = self.made
@@ -235,6 +235,7 @@ class Creation:
             journal=self.options.journal in ("events", "all"),
             resctrl=self._share.groups() if self._share else [],
             resctrl_made=self._share.own() if self._share else [],
+            machine=made.machine.name if made.machine else "",
         )
 
     def _await_pid(self) -> None:
@@ -325,15 +326,7 @@ class Creation:
 
     def _await_console(self) -> None:
         if self.config.get("process", {}).get("terminal"):
-            reply = self.init.expect(CONSOLE, self.explain)
-            if self.options.console_socket:
-                console.send(self.options.console_socket, reply.fd)
-            else:
-                from .relay import resize
-
-                # before the program runs: many ask for the size once
-                self.master = reply.fd
-                resize(self.master)
+            self.master = console.place(self.init.expect(CONSOLE, self.explain).fd, self.options.console_socket)
 
     def commit(self) -> None:
         """Write the state and let the container outlive us. Undoes everything when that fails."""
@@ -383,6 +376,10 @@ class Creation:
                 tree.unmake(self.known.cgroup, monotonic() + 5)
         except Error as error:
             log.warning(f"while undoing: {error}")
+        if self.known.machine:
+            from . import machine
+
+            machine.forget(self.known)
         if self._pid_file:
             remove_file(self._pid_file)
         if self.service:

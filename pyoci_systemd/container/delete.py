@@ -115,7 +115,7 @@ def _kill(known: Known) -> None:
 
 
 def _clear(container: Container, known: Known) -> None:
-    """Remove the scope, or the cgroup that we made, and groups of resctrl. Raises Error."""
+    """Remove the scope, or the cgroup that we made, what machined lists, and groups of resctrl. Raises Error."""
     if known.boot_id != boot_id():
         return
     deadline = monotonic() + DEADLINE
@@ -132,6 +132,10 @@ def _clear(container: Container, known: Known) -> None:
     elif known.has_its_cgroup():
         tree.wait_empty(known.cgroup, deadline)
         tree.unmake(known.cgroup, deadline)
+    if known.machine:
+        from . import machine  # of those alone who are listed
+
+        machine.forget(known)
     if known.resctrl_made:
         from . import resctrl  # of large servers alone
 

@@ -123,15 +123,7 @@ class Execution:
         if self._frozen:
             entry.init.channel.settimeout(None)  # until somebody resumes it
         if joining.get("terminal"):
-            master = entry.expect(CONSOLE).fd
-            if options.console_socket:
-                console.send(options.console_socket, master)
-                master = -1
-            else:
-                from .relay import resize
-
-                # before the program runs: many ask for the size once
-                resize(master)
+            master = console.place(entry.expect(CONSOLE).fd, options.console_socket)
         entry.ready()
         if groups := self.container.known.resctrl:
             from . import resctrl  # of large servers alone

@@ -28,7 +28,7 @@ BUILT_WITH = ("SYSTEMD", "SELINUX", "APPARMOR", "CAP", "SECCOMP", "EBPF")
 
 # what a caller must not take from someone it does not trust: these annotations of a config reach systemd, or files and
 # sockets of the host's; a name with a dot at its end stands for all that begin with it
-UNSAFE_ANNOTATIONS = ("org.pyoci.fdstore", "org.systemd.property.", "run.oci.")
+UNSAFE_ANNOTATIONS = ("org.pyoci.fdstore", "org.pyoci.machine", "org.systemd.property.", "run.oci.")
 
 
 def main(settings: Settings, options: Options) -> int:

@@ -10,9 +10,10 @@ from .. import kernelfs, sitepath
 from ..cgroup import tree
 from ..errors import BusError, Error
 from ..settings import is_rootless
-from ..systemd import manager
+from ..systemd import machined, manager
 from . import scope
 from .finding import BAD, GOOD, NOTE, Finding, controllers
+from .machine import USERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def findings() -> Iterator[Finding]:
         from . import userchecks
 
         yield from userchecks.findings()
+    yield machines()
     yield devices()
     yield security_module()
     yield seccomp()
@@ -111,6 +113,20 @@ def systemd() -> Finding:
     newer = ", ".join(f"{name} ({kind.since})" for name, kind in ANYONE.items() if kind.since > version)
     parts = [said.version, f"without {newer}" if newer else "", f"tainted: {said.tainted}" if said.tainted else ""]
     return Finding("systemd", GOOD, "; ".join(part for part in parts if part))
+
+
+def machines() -> Finding:
+    """Look for who lists containers as machines, where somebody asks for that."""
+    try:
+        with scope.connect() as bus:
+            there = machined.is_there(bus, deadline=monotonic() + PATIENCE)
+    except Error as error:
+        return Finding("machined", NOTE, f"not looked for: {error.message}")
+    if there:
+        return Finding("machined", GOOD, "lists containers that are made with `--machine`, and no others")
+    if is_rootless():
+        return Finding("machined", NOTE, f"none of the user's, for `--machine`: it comes with systemd {USERS}")
+    return Finding("machined", NOTE, "none, which is for `--machine`", "apt install systemd-container")
 
 
 def devices() -> Finding:

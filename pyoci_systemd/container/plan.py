@@ -64,6 +64,8 @@ def as_text(made: Plan) -> str:
     if made.device_rules:
         rules = ", ".join(describe(rule) for rule in made.device_rules)
         lines += [f"have a program decide on devices, by the last rule that concerns an access: {rules}"]
+    if made.machine:
+        lines += [made.machine.describe()]
     lines += ["the init will"]
     lines += [f"    {op.describe()}" for op in made.ops]
     if made.outside:
@@ -101,6 +103,7 @@ def as_json(made: Plan) -> dict[str, object]:
     return {
         "unit": made.unit,
         "manager": made.manager,
+        "machine": {field: getattr(made.machine, field) for field in made.machine.fields} if made.machine else None,
         "cgroups": {field: getattr(made.placement, field) for field in made.placement.fields},
         "rootfs": made.rootfs,
         "properties": [{"name": n, "type": t, "value": plain(v)} for n, t, v in made.properties],

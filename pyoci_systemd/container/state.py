@@ -33,6 +33,8 @@ def describe(container: Container) -> dict[str, object]:
     }
     if known.unit:
         state["systemd-scope"] = known.unit
+    if known.machine:
+        state["systemd-machine"] = known.machine
     state["owner"] = known.owner
     if known.annotations:
         state["annotations"] = known.annotations

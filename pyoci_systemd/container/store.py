@@ -68,6 +68,8 @@ class Known(Record):
     """the kinds of hooks that config.json has"""
     sockets: list[str] = []
     """those of our own making in the file system, which go with it"""
+    machine: str = ""
+    """as what systemd-machined lists it"""
     notify: bool = False
     """does it tell our service manager how it is"""
     clock_offset: int = 0

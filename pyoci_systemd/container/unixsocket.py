@@ -7,6 +7,8 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, 
 from _struct import pack
 from errno import ENAMETOOLONG
 
+from ..errors import because
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,14 @@ def listen(path: str, backlog: int = 16) -> socket:
         gate.listen(backlog)
 
     return _at(path, wait_at)
+
+
+def gate(path: str) -> socket:
+    """Return the socket at which a created container waits for `start`. Raises Error."""
+    try:
+        return listen(path)
+    except OSError as error:
+        raise because(f"cannot make `{path}`", error) from None
 
 
 def receiver(path: str) -> socket:

@@ -65,6 +65,10 @@ class Request(Record):
     """the socket for the listener of a seccomp filter, where the config names none"""
     properties: list[str] = []
     """what `--property` says of the scope, NAME=VALUE"""
+    machine: str = ""
+    """as what systemd-machined shall list it"""
+    machine_annotation: bool = False
+    """may an annotation say that"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
     handover: Handover | None = None

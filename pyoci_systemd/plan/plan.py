@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..cgroupfile import File
     from ..spec.types import Config
     from .limits.devices import Rule
+    from .machine import Machine
     from .placement import Placement
 
     Property = tuple[str, str, object]
@@ -42,6 +43,8 @@ class Plan(Record):
     asked: list[str]
     """those of them that annotations or options name: what systemd does not know of these is an error"""
     manager: str
+    machine: Machine | None
+    """what systemd-machined is told"""
     limits: list[File]
     """what is written into the container's own cgroup"""
     placement: Placement
@@ -110,6 +113,7 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         properties=properties.plan(config, request, named, told) if unit else (),
         asked=[name for name, _, _ in named],
         manager=manager,
+        machine=listed(config, request, manager),
         limits=files,
         placement=placement.plan(config, manager, request.id),
         rootfs=rootfs.root_path(config, request.bundle),
@@ -123,3 +127,12 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
         devices=handles.devices,
         device_rules=devices.unsaid(limits, manager),
     )
+
+
+def listed(config: Config, request: Request, manager: str) -> Machine | None:
+    """Return what systemd-machined is told. Raises SpecError."""
+    if not request.machine and "org.pyoci.machine" not in (config.get("annotations") or {}):
+        return None
+    from . import machine  # few ask for it
+
+    return machine.plan(config, request, manager)

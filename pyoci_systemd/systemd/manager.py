@@ -247,7 +247,7 @@ def _ask(
 ) -> Message:
     """Call the manager's method `member` about `unit`; `verb` opens the text of an error."""
     try:
-        return _insist(
+        return insist(
             bus,
             lambda: bus.reply(bus.send(SYSTEMD, ROOT, MANAGER, member, signature, values, deadline=deadline), deadline),
             deadline,
@@ -256,7 +256,7 @@ def _ask(
         raise _explained(verb, unit, error) from None
 
 
-def _insist(bus: Bus, ask: Callable[[], T], deadline: float) -> T:
+def insist(bus: Bus, ask: Callable[[], T], deadline: float) -> T:
     """Return what `ask` does; ask again while answers are lost or the unit is busy. Only a start is never repeated."""
     while True:
         try:
@@ -346,7 +346,7 @@ def _get(bus: Bus, path: str, interface: str, names: Sequence[str], deadline: fl
         asked = [bus.send(SYSTEMD, path, PROPERTIES, "Get", "ss", (interface, n), deadline=deadline) for n in names]
         return {name: bus.reply(serial, deadline).values()[0][1] for name, serial in zip(names, asked, strict=True)}
 
-    return _insist(bus, get, deadline)
+    return insist(bus, get, deadline)
 
 
 def unit_path(unit: str) -> str:

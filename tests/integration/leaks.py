@@ -50,6 +50,7 @@ def snapshot() -> Snapshot:
         "pin": Counter(entries("/sys/fs/bpf")),
         "program": Counter(programs()),
         "netns": Counter(entries("/run/netns")),
+        "machine": Counter(machines()),
         "tmp": Counter(path for path in entries("/tmp", deep=False) if not path.startswith("/tmp/pytest-of-")),
         "fd": Counter(open_files()),
     }
@@ -164,6 +165,11 @@ def name_of(pid: int) -> str:
     if arguments:
         return b" ".join(arguments).decode(errors="replace")[:120]
     return f"[{pathlib.Path(f'/proc/{pid}/comm').read_text().strip()}]"
+
+
+def machines() -> Iterator[str]:
+    """Yield what systemd-machined lists, by the files that tell it after a restart: sd_get_machine_names(3)."""
+    return (path for path in entries("/run/systemd/machines") if "/unit:" not in path)
 
 
 def entries(*roots: str, deep: bool = True) -> Iterator[str]:

@@ -28,6 +28,15 @@ def a_scope(_: pathlib.Path) -> Iterator[set[str]]:
 
 
 @contextlib.contextmanager
+def a_machine(_: pathlib.Path) -> Iterator[set[str]]:
+    manager = ["org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"]
+    values = ["leak-test", "0", "test", "container", str(os.getpid()), "/"]
+    subprocess.run(["busctl", "call", *manager, "RegisterMachine", "sayssus", *values], check=True, timeout=20)
+    yield {"+ machine: /run/systemd/machines/leak-test"}
+    subprocess.run(["busctl", "call", *manager, "UnregisterMachine", "s", "leak-test"], check=True, timeout=20)
+
+
+@contextlib.contextmanager
 def a_failed_unit(_: pathlib.Path) -> Iterator[set[str]]:
     subprocess.run(["systemd-run", "--quiet", "--wait", "--unit=leak-test", "false"], check=False)
     yield {"+ unit: leak-test.service failed"}
@@ -115,6 +124,7 @@ LEAKS: dict[str, Leak] = {
     "state of pyoci": a_file("/run/pyoci/leak-test", "state"),
     "state of crun": a_file("/run/crun/leak-test", "state"),
     "shared memory": a_file("/dev/shm/leak-test", "shm"),
+    "machine": a_machine,
     "network namespace": a_file("/run/netns/leak-test", "netns"),
     "temporary file": a_file("/tmp/leak-test", "tmp"),
 }

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Podman
+from tests.integration.conftest import CRUN, Podman
+from tests.integration.machined_scene import machines, shown
+from tests.integration.needs import SLOWER
 
 LOOP = "while :; do sleep 0.1; done"
 
@@ -201,3 +203,26 @@ def test_exec_on_a_terminal(podman: Podman, running: Callable[..., str]) -> None
     container = running()
     status, said = through_a_terminal(podman, "exec", "-t", container, "sh", "-c", "tty; exit 4")
     assert (status, said.split()) == (4, ["/dev/pts/0"])
+
+
+@pytest.mark.skipif(CRUN, reason="crun registers nothing")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_listed_by_machined(podman: Podman, allowed: bool) -> None:
+    """Whoever configures podman lets annotations count, or not: those of images come the same way.
+
+    Seen red with the annotation passed over, and with it let count always.
+    """
+    flag = ["--runtime-flag=machine-annotation"] if allowed else []
+    options = ["--detach", "--network=none", "--pids-limit=0", "--annotation=org.pyoci.machine=by-podman"]
+    command = ["podman", "--runtime", podman.runtime, *flag, "run", *options, podman.image, "sleep", "1000"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30 * SLOWER)
+        assert (done.returncode == 0) == allowed, done
+        assert machines() == (["by-podman"] if allowed else [])
+        if allowed:
+            assert shown("by-podman")["Unit"] == f"libpod-{done.stdout.strip()}.scope"
+        else:
+            assert "it must not be set by an annotation" in done.stderr
+    finally:
+        podman("rm", "--all", "--force", "--time=0")
+    assert machines() == []

@@ -53,3 +53,18 @@ def test_no_other_bus(address: str, alice: User, hers: Container) -> None:
     assert done.stderr == f"pyoci: no user session bus at `{lonely}/bus`: it is not there\n"
     assert [path.name for path in lonely.rglob("*") if path.name[0] != "."] == ["pyoci"], "something is left"
     subprocess.run(["rm", "-r", lonely], check=True)
+
+
+@ours
+def test_no_other_machined(alice: User, hers: Container, container: Container) -> None:
+    """A user has none before systemd 259, and the machine's is not asked: it would say that it has the name.
+
+    Seen red with the words that are for root; and with the system's bus asked.
+    """
+    container.create("exec sleep 1000", "--machine", "theirs")
+    hers.bundle.write()
+    done = alice.run("create", "--machine", "theirs", "--bundle", hers.bundle.path, hers.name)
+    told = "machine `theirs`: the user has no systemd-machined: it comes with systemd 259"
+    assert (done.returncode, done.stderr) == (1, f"pyoci: {told}\n")
+    assert alice.run("state", hers.name).returncode == 1
+    container.delete()

@@ -19,6 +19,7 @@ from pyoci_systemd.systemd import manager
 from pyoci_systemd.systemd.bus import Bus, system_address
 from tests.integration.attack_scene import SOAK
 from tests.integration.conftest import CRUN, Container, Run
+from tests.integration.machined_scene import machines
 
 pytestmark = pytest.mark.skipif(CRUN, reason="other runtimes do not promise this")
 FREEZE = pathlib.Path("/sys/fs/cgroup/init.scope/cgroup.freeze")
@@ -137,6 +138,25 @@ def test_the_bus_breaks_at_each_message_about_one_that_lives(run: Run, container
             assert container.state()["status"] == status, (verb, count)
             run(other, container.name, check=True)
         run(verb, container.name, check=True)
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+def test_the_bus_breaks_at_each_message_about_a_machine(
+    run: Run, container: Container, broken: Breaking, verb: str
+) -> None:
+    """What is lost with the broker is asked again, and it is listed once. Seen red with every call made once."""
+    container.bundle.sh("exec sleep 1000")
+    create = ("create", "--machine", "broken", "--bundle", container.bundle.path, container.name)
+
+    def ask(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        if verb == "create":
+            return run(*create, env=environment)
+        run(*create, check=True)
+        return run("--log-level=warning", "delete", container.name, env=environment)
+
+    for count in each_message(broken, ask):
+        assert machines() == (["broken"] if verb == "create" else []), count
+        run("delete", "--force", container.name, check=True)
 
 
 def test_a_create_that_systemd_answers_late(container: Container) -> None:

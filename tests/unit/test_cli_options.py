@@ -130,6 +130,7 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
     # services
     ("--cgroup-manager=split run --journal=all --notify=runtime --credentials --bundle B ID", {"manager": "split"}, "run",
      {"journal": "all", "notify": "runtime", "credentials": True, "bundle": "B", "id": "ID"}),
+    ("--machine-annotation create --machine=web ID", {"machine_annotation": True}, "create", {"machine": "web", "id": "ID"}),
     ("delete --force --own-unit ID", {}, "delete", {"force": True, "own_unit": True, "id": "ID"}),
     ("unit web --socket 80 --socket @web --credential a:/b --after c.service --user", {}, "unit",
      {"sockets": ["80", "@web"], "load_credentials": ["a:/b"], "after": ["c.service"], "of_user": True, "id": "web"}),
@@ -193,7 +194,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
     """Return all global options, those that are not named at their defaults."""
     plain: dict[str, object] = {
         "given_root": "", "manager": "auto", "rootless": "auto", "log": "", "log_format": "text",
-        "log_level": "error", "version": False,
+        "log_level": "error", "version": False, "machine_annotation": False,
     }  # fmt: skip
     return {**plain, **values}
 
@@ -201,6 +202,7 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
     "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [], "journal": "none", "credentials": False,
+    "machine": "",
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
     "create": CREATE,
@@ -245,6 +247,7 @@ PLAIN: dict[str, dict[str, object]] = {
         "no_pivot": False,
         "no_new_keyring": False,
         "property": [],
+        "machine": "",
         "credentials": False,
     },
     "logs": {"follow": False, "lines": "", "since": "", "output": ""},

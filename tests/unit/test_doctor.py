@@ -10,6 +10,7 @@ import pytest
 from pyoci_systemd.container import doctor, hostchecks, scope, subids, userchecks
 from pyoci_systemd.container.finding import BAD, GOOD, NOTE, Finding, controllers
 from pyoci_systemd.errors import BusError
+from tests.unit.test_bus import Peer, answer, played, soon
 
 FOUND = [
     Finding("bus", BAD, "no user session bus at `/run/user/1/bus`", "loginctl enable-linger u"),
@@ -65,6 +66,38 @@ def test_no_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scope, "connect", connect)
     said = hostchecks.bus()
     assert (said.verdict, said.found, said.mend) == (BAD, "no bus at `/run/x`", "start one")
+
+
+@pytest.mark.parametrize(("names", "rootless", "verdict", "found", "mend"), [
+    (["org.a", "org.freedesktop.machine1"], False, GOOD, "lists containers that are made with `--machine`", ""),
+    (["org.a"], False, NOTE, "none, which is for `--machine`", "apt install systemd-container"),
+    (["org.a"], True, NOTE, "none of the user's, for `--machine`: it comes with systemd 259", ""),
+])  # fmt: skip
+def test_machined(
+    names: list[str], rootless: bool, verdict: str, found: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def part(peer: Peer) -> None:
+        peer.greet()
+        call = peer.call()
+        assert call.member == "ListActivatableNames"
+        peer.sock.sendall(answer(call.serial, "as", names))
+
+    with played(part) as bus:
+        bus.greet(soon())
+        monkeypatch.setattr(scope, "connect", lambda: bus)
+        monkeypatch.setattr(hostchecks, "is_rootless", lambda: rootless)
+        said = hostchecks.machines()
+    assert (said.verdict, said.mend) == (verdict, mend)
+    assert said.found.startswith(found)
+
+
+def test_machined_without_a_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect() -> None:
+        raise BusError("connect", "no bus")
+
+    monkeypatch.setattr(scope, "connect", connect)
+    said = hostchecks.machines()
+    assert (said.verdict, said.found) == (NOTE, "not looked for: no bus")
 
 
 @pytest.mark.parametrize(("files", "verdict", "said"), [

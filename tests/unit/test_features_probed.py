@@ -278,7 +278,7 @@ def test_labels() -> None:
 def annotations_read() -> set[str]:
     """Return the annotations that the package looks for, prefixes with a dot at the end included."""
     found = set()
-    prefixes = ("run.oci.", "org.systemd.", "org.criu.", "org.pyoci.fdstore")
+    prefixes = ("run.oci.", "org.systemd.", "org.criu.", "org.pyoci.fdstore", "org.pyoci.machine")
     for source in (path.read_text() for path in PACKAGE.rglob("*.py")):
         nodes = ast.walk(ast.parse(source)) if any(prefix in source for prefix in prefixes) else ()
         for node in nodes:

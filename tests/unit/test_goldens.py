@@ -253,6 +253,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "no-pivot": (default_config, {"no_pivot": True, "new_keyring": False}),
     "run": (default_config, {"wait_for_start": False}),
     "service": (default_config, {"wait_for_start": False, "preserve_fds": 1, "handover": SERVICE}),
+    "machine": (least, {"manager": "split", "machine": "web"}),
     "cgroupfs": (lambda: {**least(), "linux": {**least()["linux"], "cgroupsPath": "/plain/place"}}, {}),
     "least": (least, {"manager": "disabled"}),
 }

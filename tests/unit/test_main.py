@@ -95,7 +95,7 @@ def test_what_a_verb_is_given() -> None:
     _, settings, options = json.loads(done.stdout)
     assert settings == {
         "given_root": "/r", "log": "/l", "log_format": "json", "log_level": "warning", "rootless": "true",
-        "manager": "systemd", "warm_pid": 4711, "argv0": "/usr/bin/pyoci",
+        "manager": "systemd", "machine_annotation": False, "warm_pid": 4711, "argv0": "/usr/bin/pyoci",
     }  # fmt: skip
     assert options == {"all": True, "regex": False, "id": "web", "signal": "HUP"}
 
