@@ -126,6 +126,7 @@ class Creation:
             seccomp_receiver=environ("RUN_OCI_SECCOMP_RECEIVER"),
             properties=options.property,
             wait_for_start=self.wait_for_start,
+            attended=not (self.wait_for_start or options.detach),
             handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
         facts = probe.facts(self.config, self.bundle.path)

@@ -67,6 +67,8 @@ class Request(Record):
     """what `--property` says of the scope, NAME=VALUE"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
+    attended: bool = False
+    """does the runtime stay until the container's end, and pass on what it is told by whoever stops it"""
     handover: Handover | None = None
 
 
