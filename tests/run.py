@@ -1,8 +1,9 @@
 """Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm vm.
 
 `lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` is what `unit` leaves out: programs of
-ours, second opinions, and all the examples of the tests by chance; a Debian suite is the integration tests in a machine
-of that suite, and `vm` those that need more than such a machine has, in a virtual one (with K: any of them).
+ours, machines that go down, second opinions, and all the examples of the tests by chance; a Debian suite is the
+integration tests in a machine of that suite, and `vm` those that need more than such a machine has, in a virtual one
+(with K: any of them).
 Environment: K, a pytest expression that selects tests.
 """
 
