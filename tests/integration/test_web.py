@@ -3,8 +3,8 @@
 The server is lighttpd, which takes the sockets it is passed only when LISTEN_PID is its own pid.
 
 Seen red:
-    the first request starts it     LISTEN_PID=2 said; the sockets passed on in the reverse order; LISTEN_FDNAMES not said
-    a server that looks at the pid  the pid left as the program's own: it serves
+    the first request starts it     LISTEN_PID not said; the names in reverse
+    a server that looks at the pid  its pid left as it is: it serves
 """
 
 from __future__ import annotations
