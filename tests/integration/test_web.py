@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,22 +20,13 @@ import pytest
 
 from tests.integration.conftest import Bundle, Run
 from tests.integration.needs import SLOWER, needs
-from tests.integration.program_scene import with_tools
 from tests.integration.rootless_scene import User, alice, hers
 from tests.integration.service_scene import ours
+from tests.integration.web_scene import PORT, SERVER, page, with_server
 
 __all__ = ["alice", "hers"]  # fixtures
 pytestmark = ours
 
-PORT = 48210
-SERVER = ["lighttpd", "-D", "-f", "/lighttpd.conf"]
-CONFIG = f"""
-server.systemd-socket-activation = "enable"
-server.bind = "127.0.0.1"
-server.port = {PORT}
-server.document-root = "/pages"
-index-file.names = ( "index.html" )
-"""
 LIMIT = 64 << 20
 
 
@@ -91,33 +81,6 @@ class Web:
         self.systemctl("daemon-reload")
 
 
-def with_server(bundle: Bundle) -> Bundle:
-    """Make the container a web server of one page."""
-    with_tools(bundle)
-    (bundle.rootfs / "lighttpd.conf").write_text(CONFIG)
-    (bundle.rootfs / "pages").mkdir()
-    (bundle.rootfs / "pages/index.html").write_text("hello")
-    return bundle.args(*SERVER)
-
-
-def connected(address: str) -> socket.socket:
-    """Connect to a path or a port."""
-    stream = socket.socket(socket.AF_UNIX if address.startswith("/") else socket.AF_INET)
-    stream.settimeout(20 * SLOWER)
-    stream.connect(address if address.startswith("/") else ("127.0.0.1", int(address.rpartition(":")[2])))
-    return stream
-
-
-def page(address: str) -> str:
-    """Ask for the page."""
-    with connected(address) as stream, stream.makefile("rw", newline="") as text:
-        text.write("GET / HTTP/1.0\r\nHost: web\r\n\r\n")
-        text.flush()
-        head, _, body = text.read().partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.0 200"), head
-    return body
-
-
 def listener(address: str) -> str:
     """Return the socket that listens at an address, as a link in /proc/PID/fd names it."""
     if address.startswith("/"):
@@ -156,7 +119,7 @@ def of_alice(alice: User, hers: Any) -> Iterator[Web]:
 
     place, units = alice.home / ".local/share/pyoci", alice.home / ".config/systemd/user"
     alice.does("mkdir", "-p", place, units, check=True)
-    if "memory" in (pathlib.Path(f"/sys/fs/cgroup{hers_slice(alice)}") / "cgroup.controllers").read_text().split():
+    if "memory" in alice.controllers:
         hers.config["linux"]["resources"] = {"memory": {"limit": LIMIT}}
     with_server(hers.bundle)
     (place / hers.name).symlink_to(hers.bundle.path)
@@ -164,11 +127,6 @@ def of_alice(alice: User, hers: Any) -> Iterator[Web]:
     yield web
     web.remove()
     (place / hers.name).unlink()
-
-
-def hers_slice(user: User) -> str:
-    """Return the cgroup of a user's systemd."""
-    return f"/user.slice/user-{user.uid}.slice/user@{user.uid}.service"
 
 
 OF_ALICE = pytest.param("alice", marks=needs("memory controller", "pids controller"), id="alice, with controllers")
