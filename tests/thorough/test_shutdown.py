@@ -7,6 +7,7 @@ Seen red:
     by systemd's jobs     DefaultDependencies=no for all: a scope hears SIGTERM, with all processes that are left, at the end
     as the image asks     no KillSignal from the image; the supervisor passes on SIGTERM as SIGTERM
     in order              no After=, no Before=
+    with its service      DefaultDependencies=yes for all
     within its time       no TimeoutStopSec=: the machine waits 90 s
 """
 
@@ -46,8 +47,8 @@ trap 'say TERM' TERM
 say up
 while :; do say alive; sleep 0.1; done
 """
-SIGNALS = {"first": "QUIT", "second": "TERM", "third": "TERM", "placed": "INT", "served": "USR1", "hers": "QUIT",
-           "hers-served": "USR1", "deaf": "TERM"}  # fmt: skip
+SIGNALS = {"first": "QUIT", "second": "TERM", "third": "TERM", "placed": "INT", "waited": "QUIT", "served": "USR1",
+           "hers": "QUIT", "hers-served": "USR1", "deaf": "TERM"}  # fmt: skip
 """each container, and how its image asks to be stopped"""
 
 # sh: the state of a machine in which all of them run
@@ -61,6 +62,7 @@ pyoci run --detach --property After=pyoci-first.scope --bundle second second
 pyoci run --detach --property Before=pyoci-first.scope --bundle third third
 pyoci run --detach --property TimeoutStopSec=2 --bundle deaf deaf
 systemctl start pyoci@served.service
+systemd-run --quiet --unit=waiting --property=Before=pyoci-third.scope pyoci run --bundle /shared/waited waited
 useradd --create-home --uid {HER_ID} alice
 loginctl enable-linger alice
 systemctl start user@{HER_ID}.service
@@ -150,6 +152,7 @@ def test_all_are_stopped_in_order_and_in_time(machine: Machine, how: str, tmp_pa
     # the order of a start, backwards
     assert at["second"]["end"] <= at["first"]["QUIT"]
     assert at["first"]["end"] <= at["third"]["TERM"]
+    assert at["third"]["end"] <= at["waited"]["QUIT"], "it is not stopped with the service that runs it"
     # who heeds nothing has its time, and no more
     assert 1.5 <= at["deaf"]["alive"] - at["deaf"]["TERM"] <= 5
     assert took < 30
