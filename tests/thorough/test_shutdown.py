@@ -32,11 +32,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root boots a mac
 HER_ID = 1000
 SECONDS_TO_GO = 60.0  # on a busy host; who is not stopped in time would hold the machine up for 90 s
 
-# what each container runs: it says what it hears, and ends half a second later. Not by one `sleep`: systemd signals all
-# processes of a scope, and whoever has come since
+# what each container runs: it says what it hears, and ends half a second later. Not by a `sleep` in between: systemd
+# signals all processes of a scope, and whoever has come since
 PROGRAM = """
+mkfifo /dev/shm/silence
 say() { read now rest </proc/uptime; echo $1 $now >>/said/NAME; }
-ending() { say $1; for tenth in 1 2 3 4 5; do sleep 0.1; done; say end; exit 0; }
+ending() { say $1; read -t 0.5 nothing <>/dev/shm/silence; say end; exit 0; }
 for signal in INT QUIT TERM USR1; do trap "ending $signal" $signal; done
 say up
 while :; do sleep 0.1; done
@@ -84,7 +85,7 @@ def bundles(shared: pathlib.Path, busybox: pathlib.Path) -> None:
     for directory in ("bin", "dev", "proc", "said", "sys", "tmp"):
         (rootfs / directory).mkdir(parents=True)
     shutil.copy2(busybox, rootfs / "bin")
-    for applet in ("sh", "sleep"):
+    for applet in ("sh", "sleep", "mkfifo"):
         (rootfs / "bin" / applet).symlink_to("busybox")
     for name, signal in SIGNALS.items():
         config: Any = default_config(name.startswith("hers"), uid=HER_ID, gid=HER_ID)
