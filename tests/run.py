@@ -26,6 +26,7 @@ TESTS = pathlib.Path(__file__).resolve().parent
 CHECKS = ("lint", "unit", "thorough")
 VM = "vm"
 SUMMARY = re.compile(r"=* ?((?:\d+ [a-z]+,? ?)+)in [\d.]+s")
+NEEDY = re.compile(r"needs\(|^@everywhere$", re.MULTILINE)
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|error|deselected)")
 
 
@@ -93,7 +94,7 @@ def command(name: str) -> list[str]:
 def needy() -> list[str]:
     """Return the files with tests that need what the machine made of namespaces may lack."""
     files = sorted((TESTS / "integration").glob("test_*.py"))
-    return [str(path.relative_to(TESTS.parent)) for path in files if "needs(" in path.read_text()]
+    return [str(path.relative_to(TESTS.parent)) for path in files if NEEDY.search(path.read_text())]
 
 
 def environ(name: str) -> dict[str, str]:
