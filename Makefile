@@ -125,7 +125,7 @@ lint: build
 unit: build
 	@$(PYTHON) -m tests.run unit
 
-thorough: build build/init-asan
+thorough: stage build/init-asan
 	@$(PYTHON) -m tests.run thorough
 
 # every race, or those that K selects; says how far each has come, and ends at the first hit

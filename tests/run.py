@@ -1,8 +1,9 @@
 """Run stages of the tests and sum them up: python3 -m tests.run lint unit thorough trixie bookworm vm.
 
 `lint` is ruff and mypy; `unit` needs no root and is done in seconds; `thorough` is what `unit` leaves out: programs of
-ours, second opinions, and all the examples of the tests by chance; a Debian suite is the integration tests in a machine
-of that suite, and `vm` those that need more than such a machine has, in a virtual one (with K: any of them).
+ours, machines that go down, second opinions, and all the examples of the tests by chance; a Debian suite is the
+integration tests in a machine of that suite, and `vm` those that need more than such a machine has, in a virtual one
+(with K: any of them).
 Environment: K, a pytest expression that selects tests.
 """
 
@@ -25,6 +26,7 @@ TESTS = pathlib.Path(__file__).resolve().parent
 CHECKS = ("lint", "unit", "thorough")
 VM = "vm"
 SUMMARY = re.compile(r"=* ?((?:\d+ [a-z]+,? ?)+)in [\d.]+s")
+NEEDY = re.compile(r"needs\(|^@everywhere$", re.MULTILINE)
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|error|deselected)")
 
 
@@ -92,7 +94,7 @@ def command(name: str) -> list[str]:
 def needy() -> list[str]:
     """Return the files with tests that need what the machine made of namespaces may lack."""
     files = sorted((TESTS / "integration").glob("test_*.py"))
-    return [str(path.relative_to(TESTS.parent)) for path in files if "needs(" in path.read_text()]
+    return [str(path.relative_to(TESTS.parent)) for path in files if NEEDY.search(path.read_text())]
 
 
 def environ(name: str) -> dict[str, str]:

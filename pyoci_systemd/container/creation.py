@@ -128,6 +128,7 @@ class Creation:
             machine=options.machine,
             machine_annotation=self.settings.machine_annotation,
             wait_for_start=self.wait_for_start,
+            attended=not (self.wait_for_start or options.detach),
             handover=self.service.handover(self.container.absolute()) if self.service else None,
         )
         facts = probe.facts(self.config, self.bundle.path)

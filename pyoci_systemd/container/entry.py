@@ -128,9 +128,9 @@ def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
     way = door(known.pid, cgroup)
     for _ in range(TRIES):
         try:
-            return begun(moved(begin(way), known, cgroup) if way.waits else begin(way))
+            return begun(moved(begin(way), unit_of(known), cgroup) if way.waits else begin(way))
         except OutOfReach:
-            if not known.unit:
+            if not unit_of(known):
                 raise
             way = Door(way.namespaces, "", way.unprivileged, waits=True)
         except Crowded:
@@ -143,13 +143,19 @@ def enter(known: Known, below: str, begin: Callable[[Door], Entry]) -> Entry:
     raise Error(f"cannot enter the cgroup `{known.cgroup}`: its first process divides it faster than we follow")
 
 
-def moved(entry: Entry, known: Known, cgroup: str) -> Entry:
+def unit_of(known: Known) -> str:
+    """Return the unit that the container's cgroup is in, "" for none: its scope, or the service that it is part of."""
+    above = known.cgroup.split("/")
+    return known.unit or next((name for name in reversed(above) if name.endswith((".service", ".scope"))), "")
+
+
+def moved(entry: Entry, unit: str, cgroup: str) -> Entry:
     """Have systemd move what waits, as long as it is a process of ours: what it clones is born there. Raises Error."""
     from . import scope  # for users alone
 
     try:
         entry.expect(GATE, SCOPE_GATE)
-        scope.attach(known.unit, cgroup, entry.init.first)
+        scope.attach(unit, cgroup, entry.init.first)
         entry.init.let_through()
         return entry
     except BaseException:

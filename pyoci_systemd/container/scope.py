@@ -159,7 +159,7 @@ def thaw(bus: Bus, unit: str, deadline: float) -> None:
 
 
 def attach(unit: str, cgroup: str, pid: int) -> None:
-    """Have systemd move a process into `cgroup`, which is in the scope `unit`. Raises BusError.
+    """Have systemd move a process into `cgroup`, which is in the scope or service `unit`. Raises BusError.
 
     A user's systemd asks the machine's for what it may not do itself: to take the process out of a login session.
     """

@@ -71,6 +71,8 @@ class Request(Record):
     """may an annotation say that"""
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
+    attended: bool = False
+    """does the runtime stay until the container's end, and pass on what it is told by whoever stops it"""
     handover: Handover | None = None
 
 

@@ -82,7 +82,11 @@ def plan(
     """
     path = request.config_path or f"{request.bundle}/config.json"
     _, parent = unit_and_slice(config, request.id)
-    own: list[Property] = [("Description", "s", description(config, request)), ("DefaultDependencies", "b", False)]
+    own: list[Property] = [("Description", "s", description(config, request))]
+    if request.attended or config.get("linux", {}).get("cgroupsPath"):
+        # when the host goes down, whoever looks after it (we, or the client that chose its place) stops it in its time;
+        # nobody else's is stopped by systemd, and not by the signal to all that comes last
+        own.append(("DefaultDependencies", "b", False))
     own.append(("CollectMode", "s", "inactive-or-failed"))
     replaced = {name for name, _, _ in named}
     return (

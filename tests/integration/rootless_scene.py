@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import CRUN, Bundle, Container, ids
+from tests.integration.needs import needs
 
 ANY_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 SECONDS = 300.0  # the virtual machine is slow
@@ -35,14 +36,18 @@ class User:
         self.directory = pathlib.Path(f"/run/user/{self.uid}")
         self.environ = {"PATH": ANY_PATH, "HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.directory)}
 
+    def prefix(self, env: Mapping[str, str] | None = None) -> list[str]:
+        """Return what makes a command the user's, with `env` in place of the session's environment."""
+        environment = [f"{name}={value}" for name, value in (self.environ if env is None else env).items()]
+        return ["runuser", "--user", self.name, "--", "env", "-i", *environment]
+
     def does(
         self, *command: str | os.PathLike[str], check: bool = False, input: str | None = None,
         cwd: str | os.PathLike[str] | None = None, env: Mapping[str, str] | None = None,
         timeout: float = SECONDS, inside: bool = False,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a command as the user; `env` is all that it gets in place of the session's environment."""
-        environment = [f"{name}={value}" for name, value in (self.environ if env is None else env).items()]
-        prefix = ["runuser", "--user", self.name, "--", "env", "-i", *environment]
+        prefix = self.prefix(env)
         if inside:
             service = ["systemd-run", "--user", f"--machine={self.name}@", "--quiet", "--pipe", "--wait", "--collect"]
             prefix = [*service, *(["--working-directory", os.fspath(cwd)] if cwd else []), "--"]
@@ -63,9 +68,19 @@ class User:
         manager = ["--systemd-cgroup"] if CRUN else []
         return self.does(self.runtime, *manager, *args, **how)
 
-    def systemctl(self, *args: str) -> str:
+    def systemctl(self, *args: str, check: bool = False) -> str:
         """Return what the user's systemd says."""
-        return self.does("systemctl", "--user", "--no-pager", *args).stdout
+        return self.does("systemctl", "--user", "--no-pager", *args, check=check).stdout
+
+    def shows(self, unit: str, what: str) -> str:
+        """Return a property of a unit of hers."""
+        return self.systemctl("show", "--value", f"--property={what}", unit).strip()
+
+    @property
+    def controllers(self) -> list[str]:
+        """The cgroup controllers that the user's systemd may use."""
+        slice = f"user.slice/user-{self.uid}.slice/user@{self.uid}.service"
+        return pathlib.Path("/sys/fs/cgroup", slice, "cgroup.controllers").read_text().split()
 
     def bundle(self, rootfs: pathlib.Path, *options: str) -> Bundle:
         """Return a bundle of the user's, with the config that the runtime writes for her."""
@@ -117,6 +132,12 @@ def end(user: User) -> None:
         assert time.monotonic() < deadline, f"{user.name} does not go"
         time.sleep(0.05)
     subprocess.run(["userdel", "--remove", user.name], check=True, capture_output=True)
+
+
+# a test that runs in the virtual machine too, whose users have controllers
+everywhere = pytest.mark.parametrize("where", [
+    "here", pytest.param("with controllers", marks=needs("memory controller", "pids controller")),
+])  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,15 @@ Seen red:
     said by systemctl     the options not handed to the plan
     too old               what systemd refuses left out, as it is for properties of the plan's own
     stopped as asked      no KillSignal from the image
+    stopped in order      no After=, no Before=
 """
 
 from __future__ import annotations
 
+import copy
+import os
 import pathlib
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import CRUN, Container
+from tests.integration.conftest import CRUN, Bundle, Container
 
 pytestmark = pytest.mark.skipif(CRUN, reason="crun has no --property")
 
@@ -136,3 +140,52 @@ def test_killed_after_its_time(container: Container) -> None:
     assert container.state()["status"] == "stopped"
     container.delete()
     assert subprocess.run(["systemctl", "status", scope(container)], capture_output=True, timeout=10).returncode == 4
+
+
+# says when it is asked to stop, and when it ends. Not by a `sleep` in between: systemd signals all processes of a scope, and
+# whoever has come since
+LINGERING = """
+mkfifo /silence
+say() { read now rest </proc/uptime; echo $1 $now >>/said; }
+trap 'say asked; read -t 0.5 nothing <>/silence; say ended; exit 0' TERM
+: >/ready; while :; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize("stop", ["scopes", "slice"])
+@pytest.mark.parametrize("order", ["After", "Before"])
+def test_stopped_in_order(
+    container: Container, busybox_rootfs: pathlib.Path, wait_until: Callable[..., Any], stop: str, order: str
+) -> None:
+    """By one `systemctl stop` of two scopes, or of the slice that both are in: the order of a start, backwards."""
+    rootfs, name, slice = container.bundle.rootfs, container.name, f"order{os.getpid()}.slice"
+    container.config["root"]["readonly"] = False
+    container.config["linux"]["cgroupsPath"] = f"{slice}::{name}"
+    container.create(LINGERING)
+    container.start()
+    wait_until((rootfs / "ready").exists, "the trap")
+    bundle = Bundle(container.bundle.path.parent / "other", copy.deepcopy(container.config))
+    shutil.copytree(busybox_rootfs, bundle.rootfs, symlinks=True)
+    bundle.config["linux"]["cgroupsPath"] = f"{slice}::{name}-other"
+    other = Container(container.run, bundle, f"{name}-other")
+    try:
+        other.create(LINGERING, f"--property={order}={name}.scope")
+        other.start()
+        wait_until((bundle.rootfs / "ready").exists, "the other's trap")
+        # systemctl asks for one after the other: the first may be on its way before systemd hears of the second
+        scopes = [f"{name}.scope", f"{name}-other.scope"]
+        units = [slice] if stop == "slice" else scopes[::-1] if order == "After" else scopes
+        subprocess.run(["systemctl", "stop", *units], check=True, timeout=20)
+        assert (container.state()["status"], other.state()["status"]) == ("stopped", "stopped")
+    finally:
+        other.delete()
+        container.delete()
+        subprocess.run(["systemctl", "stop", slice], check=True, timeout=20)
+    first, second = (bundle.rootfs, rootfs) if order == "After" else (rootfs, bundle.rootfs)
+    assert said(first)["ended"] <= said(second)["asked"]
+    assert all(said(one)["ended"] - said(one)["asked"] > 0.4 for one in (first, second))
+
+
+def said(rootfs: pathlib.Path) -> dict[str, float]:
+    """Return what a lingering container said, and when."""
+    return {word: float(when) for word, when in (line.split() for line in (rootfs / "said").read_text().splitlines())}

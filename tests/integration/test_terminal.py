@@ -41,6 +41,10 @@ class Person:
         """Have a container run a shell script on our terminal."""
         self.bundle.config["process"]["terminal"] = True
         self.bundle.sh(script)
+        self.sit(**how)
+
+    def sit(self, **how: Any) -> None:
+        """Run the command on our terminal."""
 
         def control() -> None:
             os.setsid()
@@ -69,6 +73,14 @@ class Person:
         assert self.is_crun or not fcntl.fcntl(self.terminal, fcntl.F_GETFL) & os.O_NONBLOCK
         return self.process.returncode
 
+    def leave(self) -> None:
+        """End what still runs, and close the terminal."""
+        with contextlib.suppress(AttributeError):
+            self.process.kill()
+            self.process.wait()
+        os.close(self.master)
+        os.close(self.terminal)
+
 
 def wait(condition: Callable[[], object], what: Callable[[], str]) -> None:
     deadline = time.monotonic() + PATIENCE
@@ -84,11 +96,7 @@ def person(runtime: str, bundle: Bundle, container_id: str) -> Iterator[Person]:
     try:
         yield one
     finally:
-        with contextlib.suppress(AttributeError):
-            one.process.kill()
-            one.process.wait()
-        os.close(one.master)
-        os.close(one.terminal)
+        one.leave()
 
 
 def test_what_the_program_has(person: Person) -> None:

@@ -21,9 +21,10 @@ from tests.machine.machine import Machine, MachineError, booted
 from tests.machine.vm import VM
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-# The C part knows no Python version, and the host's sanitizer libraries are not in the machine.
+# The C part knows no Python version, and the host's sanitizer libraries are not in the machine; nor is another machine.
 NATIVE_TESTS = [
-    f"--ignore-glob=tests/{tests}*" for tests in ("unit/test_init", "thorough/test_init", "thorough/test_launcher")
+    f"--ignore-glob=tests/{tests}*"
+    for tests in ("unit/test_init", "thorough/test_init", "thorough/test_launcher", "thorough/test_shutdown")
 ]
 BYTE_CODE = "pycache_prefix=/var/cache/pyoci-tests"
 

@@ -250,9 +250,18 @@ def test_properties_in_order() -> None:
 def test_least_properties() -> None:
     names = [name for name, _, _ in plan(config())]
     assert names == [
-        "Description", "DefaultDependencies", "CollectMode", "Documentation", "SourcePath", "Delegate", "PIDs",
+        "Description", "CollectMode", "Documentation", "SourcePath", "Delegate", "PIDs",
         "CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "attended", "apart"), [
+    ("", False, False), ("", True, True), ("machine.slice:libpod:0123", False, True),
+])  # fmt: skip
+def test_who_stops_it_when_the_host_goes_down(path: str, attended: bool, apart: bool) -> None:
+    """systemd, unless the runtime stays or a client has chosen its place."""
+    planned = plan(config(linux={"cgroupsPath": path}), attended=attended)
+    assert (("DefaultDependencies", "b", False) in planned) is apart
 
 
 def test_source_path_is_where_the_config_was_read() -> None:
