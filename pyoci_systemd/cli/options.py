@@ -99,8 +99,12 @@ PROPERTY: Row = ("property", ("--property",), MANY, "NAME=VALUE",
                  "Set a property of the scope, as in the file of a unit: KillSignal=INT, RuntimeMaxSec=1h.")
 JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
                 "Send to the journal what becomes of the container, what its program prints, or both.")
-CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
-                    "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
+CREDENTIALS: tuple[Row, ...] = (
+    ("credential", ("--credential",), MANY, "NAME:PATH",
+     "Let it read what is in the file PATH as the credential NAME: in memory, below $CREDENTIALS_DIRECTORY."),
+    ("credentials", ("--credentials",), FLAG, "",
+     "The same for all credentials of the service that we are, those in our own $CREDENTIALS_DIRECTORY."),
+)
 
 CREATE: tuple[Row, ...] = (
     ("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle: a directory with config.json. Default: here."),
@@ -115,7 +119,7 @@ CREATE: tuple[Row, ...] = (
     NO_NEW_KEYRING,
     PROPERTY,
     JOURNAL,
-    CREDENTIALS,
+    *CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 

@@ -127,6 +127,7 @@ class Creation:
             properties=options.property,
             wait_for_start=self.wait_for_start,
             handover=self.service.handover(self.container.absolute()) if self.service else None,
+            credentials=self.bundle.secrets.sizes() if self.bundle.secrets else None,
         )
         facts = probe.facts(self.config, self.bundle.path)
         if facts.in_user_namespace:
@@ -304,6 +305,8 @@ class Creation:
         if self.devices:
             self.devices.take(self.init.expect(GATE, self.explain, NETWORK_GATE).fd, self.known.pid)
             self.init.let_through()
+        if self.bundle.secrets:
+            self.bundle.secrets.deliver(self.init, self.explain)
         self._await_console()
         if any(kind in hook_plan.BEFORE_PIVOT for kind in self.known.hooks):
             self.init.expect(GATE, self.explain, HOOKS_GATE)

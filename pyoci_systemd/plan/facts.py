@@ -68,6 +68,8 @@ class Request(Record):
     wait_for_start: bool = True
     """create waits for `start`; run goes on at once"""
     handover: Handover | None = None
+    credentials: dict[str, int] | None = None
+    """those that the container is to have, by name, and how many bytes each has"""
 
 
 class Door(Record):
