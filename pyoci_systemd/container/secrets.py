@@ -13,7 +13,6 @@ from ..jsonio import dumps
 from ..plan import secrets
 from ..plan.words import CREDENTIAL_GATE
 from ..settings import environ
-from .caller import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def contents(path: str, what: str, room: int) -> bytearray:
     It is looked at before it is opened to be read: that can wait (a fifo) or do something (a tape, a watchdog).
     """
     try:
-        found = posix.open(absolute(path), posix.O_PATH | posix.O_CLOEXEC)
+        found = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
         try:
             kind = posix.fstat(found).st_mode & KIND
             if kind == SOCKET:
