@@ -55,7 +55,7 @@ def plan(config: Config, facts: Facts, sizes: dict[str, int], tree: int) -> list
     the runtime writes, by a descriptor of each file, for it may be nobody who has a name or a right there;
     it is attached when it is complete and read-only, after the config's mounts, which could cover it. Raises SpecError.
     """
-    user = config["process"]["user"]
+    user = config["process"].get("user", {})
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     made: list[ops.Op] = [ops.Filesystem("ramfs", "ramfs", INSIDE, ["mode=0500", *labels.option(config, facts)])]
     for name, size in sizes.items():

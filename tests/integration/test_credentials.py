@@ -57,7 +57,7 @@ def test_what_they_are_mounted_as(container: Container, key: pathlib.Path) -> No
 
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (33, 34)])
 def test_whose_they_are(container: Container, key: pathlib.Path, uid: int, gid: int) -> None:
-    """Without `Own`; with one that is told uid and gid the wrong way round; with 0440."""
+    """Without `Own` of the directory; with uid and gid the wrong way round; with 0440."""
     container.config["process"]["user"] = {"uid": uid, "gid": gid}
     assert container.says(WHOSE, "--credential", f"key:{key}") == said(uid, gid)
 
@@ -72,7 +72,7 @@ def test_in_a_user_namespace(scene: Scene, key: pathlib.Path, uid: int, gid: int
 
 
 def test_in_a_user_namespace_that_is_joined(scene: Scene, key: pathlib.Path) -> None:
-    """No config says what its maps are. With the ids of the host, as a look into the config would have them."""
+    """No config says what its maps are. The same."""
     into_user_namespace(scene)
     container = Container(scene.run, scene.bundle, scene.id)
     container.config["process"]["user"] = {"uid": 33, "gid": 34}
@@ -105,6 +105,7 @@ def test_what_is_in_them(container: Container, tmp_path: pathlib.Path) -> None:
 
 
 def test_one_of_a_mebibyte(container: Container, tmp_path: pathlib.Path) -> None:
+    """With room for a byte less."""
     (tmp_path / "large").write_bytes(os.urandom(MIB))
     told = container.says(f"sha256sum <{PLACE}/x", "--credential", f"x:{tmp_path}/large")
     assert told.split()[0] == hashlib.sha256((tmp_path / "large").read_bytes()).hexdigest()
@@ -240,7 +241,7 @@ def test_mounts_of_the_config(container: Container, key: pathlib.Path, case: str
 
 
 def test_a_directory_of_the_host_s(container: Container, key: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """It gets a place for the mount, as for any other, and nothing in that."""
+    """It gets a place for the mount, as for any other, and nothing in that. Without the `Bind`."""
     (tmp_path / "shared").mkdir()
     container.config["mounts"].append(
         {"destination": "/run/host", "type": "bind", "source": str(tmp_path / "shared"), "options": ["bind"]}
@@ -250,7 +251,7 @@ def test_a_directory_of_the_host_s(container: Container, key: pathlib.Path, tmp_
 
 
 def test_no_place_can_be_made(container: Container, key: pathlib.Path) -> None:
-    """In an image that is read-only itself: said as of any other mount."""
+    """In an image that is read-only itself: said as of any other mount. The same."""
     rootfs = container.bundle.rootfs
     container.config["mounts"] = [mount for mount in container.config["mounts"] if mount["destination"] != "/run"]
     container.bundle.write()
@@ -266,7 +267,7 @@ def test_no_place_can_be_made(container: Container, key: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("case", ["fifo", "socket", "/dev/null", ".", "missing", "twice", "over"])
 def test_what_is_refused(container: Container, tmp_path: pathlib.Path, key: pathlib.Path, case: str) -> None:
-    """At once, in a line, and nothing is left. A fifo that nobody writes to: with an open that waits."""
+    """At once, in a line, and nothing is left. Without the look before the fifo is opened, or at the names so far."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "over").write_bytes(bytes(MIB + 1))
     words = {
@@ -289,7 +290,7 @@ def test_what_is_refused(container: Container, tmp_path: pathlib.Path, key: path
 
 
 def test_a_relative_path(container: Container, key: pathlib.Path) -> None:
-    """From the caller's directory, and not from the bundle. With blanks, as they are."""
+    """Blanks are blanks. From `/`."""
     key = key.rename(key.with_name("the key"))
     container.bundle.sh(f"cat {PLACE}/key")
     words = ["run", "--credential", "key:./the key", "--bundle", str(container.bundle.path), container.name]
@@ -319,6 +320,7 @@ def test_of_a_service(service: Service, key: pathlib.Path, wait_until: Callable[
 
 
 def test_those_that_are_not_there(container: Container) -> None:
+    """Without the look at the variable."""
     container.bundle.write()
     done = container.run("run", "--credentials", "--bundle", container.bundle.path, container.name)
     assert (done.returncode, done.stderr) == (1, "pyoci: --credentials: CREDENTIALS_DIRECTORY is not set\n")

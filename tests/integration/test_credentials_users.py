@@ -37,7 +37,7 @@ def given(user: User) -> str:
 @pytest.mark.parametrize("uid", [0, 33])
 @pytest.mark.parametrize("maps", ["own", "automatic", "others"])
 def test_of_a_user(alice: User, hers: Container, uid: int, maps: str) -> None:
-    """With a runtime that makes the files itself: as the user, who has no right where `root` is another id."""
+    """Her own id is root's, the program's, or nobody's. With `Own` for root, and for the id after the program's."""
     linux = hers.config["linux"]
     for kind in ("uid", "gid"):
         if maps == "automatic":
@@ -62,12 +62,14 @@ def open_to_all(container: Container) -> None:
 
 @pytest.mark.parametrize("uid", [0, 33])
 def test_of_a_user_with_one_id(bob: User, his: Container, uid: int) -> None:
+    """The same."""
     del his.config["linux"]["uidMappings"], his.config["linux"]["gidMappings"]
     his.config["process"]["user"] = {"uid": uid, "gid": uid}
     assert his.says(WHOSE, "--credential", given(bob)) == said(uid, uid)
 
 
-def test_what_a_user_may_not_read(alice: User, hers: Container, tmp_path: pathlib.Path) -> None:
+def test_what_a_user_may_not_read(alice: User, hers: Container) -> None:
+    """Without the error."""
     hers.bundle.write()
     done = hers.run("run", "--credential", "key:/etc/shadow", "--bundle", hers.bundle.path, hers.name)
     assert (done.returncode, done.stderr) == (1, "pyoci: credential key: `/etc/shadow`: Permission denied\n")
@@ -85,7 +87,7 @@ exec {runtime} "$@"
 
 @pytest.mark.parametrize(("options", "uid"), [([], 0), (["--user=33:33"], 33), (["--userns=keep-id"], None)])
 def test_of_a_user_s_podman(alice: User, busybox_rootfs: pathlib.Path, options: list[str], uid: int | None) -> None:
-    """It runs us as root of a user namespace of its own, and names no options of ours: so by a script in between."""
+    """It runs us as root of a user namespace of its own, and names no options of ours: so by a script in between. The same."""
     uid = alice.uid if uid is None else uid
     wrapper = alice.home / "runtime"
     wrapper.write_text(WRAPPER.format(key=given(alice), runtime=alice.runtime))

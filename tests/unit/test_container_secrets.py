@@ -6,11 +6,11 @@ import array
 import errno
 import os
 import pathlib
+import posix
 import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -189,17 +189,13 @@ def test_it_cannot_be_written(here: pathlib.Path, other: Other) -> None:
         read("key:key").deliver(other.init, failed)
 
 
-def test_it_is_written_whole(here: pathlib.Path, other: Other) -> None:
+def test_it_is_written_whole_and_wiped(here: pathlib.Path, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     """However little is taken at once."""
-    (here / "key").write_bytes(bytes(range(256)) * 1024)
-    reading, writing = os.pipe()
-    other.shows(writing)
-    os.close(writing)
-    delivering = threading.Thread(target=read("key:key").deliver, args=(other.init, failed))
-    delivering.start()
-    taken = b""
-    while more := os.read(reading, 1000):
-        taken += more
-    os.close(reading)
-    delivering.join()
-    assert taken == (here / "key").read_bytes()
+    given, file, taken = read("key:key"), os.memfd_create("file"), os.write
+    [content] = given._contents.values()
+    monkeypatch.setattr(posix, "write", lambda fd, data: taken(fd, bytes(data[:4])))
+    other.shows(file)
+    given.deliver(other.init, failed)
+    assert os.pread(file, 100, 0) == b"secret"
+    assert content == bytes(6)
+    os.close(file)
