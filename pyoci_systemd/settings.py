@@ -115,6 +115,7 @@ class Options:
     no_subreaper: bool
     detach: bool
     keep: bool
+    credential: list[str]
     credentials: bool
     notify: str
     journal: str

@@ -101,8 +101,12 @@ PROPERTY: Row = ("property", ("--property",), MANY, "NAME=VALUE",
                  "Set a property of the scope, as in the file of a unit: KillSignal=INT, RuntimeMaxSec=1h.")
 JOURNAL: Row = ("journal", ("--journal",), CHOICE, "none|events|output|all",
                 "Send to the journal what becomes of the container, what its program prints, or both.")
-CREDENTIALS: Row = ("credentials", ("--credentials",), FLAG, "",
-                    "Let it read the credentials of the service that we are, those in $CREDENTIALS_DIRECTORY.")
+CREDENTIALS: tuple[Row, ...] = (
+    ("credential", ("--credential",), MANY, "NAME:PATH",
+     "Let it read what is in the file PATH as the credential NAME: in memory, below $CREDENTIALS_DIRECTORY."),
+    ("credentials", ("--credentials",), FLAG, "",
+     "The same for all credentials of the service that we are, those in our own $CREDENTIALS_DIRECTORY."),
+)
 MACHINE: Row = ("machine", ("--machine",), TEXT, "NAME",
                 "Have machined list it as NAME, to every user of the host, which may then find its addresses by NAME.")
 
@@ -120,7 +124,7 @@ CREATE: tuple[Row, ...] = (
     PROPERTY,
     JOURNAL,
     MACHINE,
-    CREDENTIALS,
+    *CREDENTIALS,
     ("no_subreaper", ("--no-subreaper",), FLAG, "", "Do not collect orphans of the container while waiting for it."),
 )
 

@@ -111,7 +111,7 @@ COLD: dict[str, Verb] = {verb.name: verb for verb in (
          " plan is for.",
          "pyoci plan /srv/web", (("bundle", "BUNDLE", "."), ("id", "ID", "")),
          (CONFIG, ("json", ("--json",), FLAG, "", "Print JSON."), PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, PROPERTY,
-          MACHINE, CREDENTIALS)),
+          MACHINE, *CREDENTIALS)),
     Verb("unit", PREPARE, "Fit the service `pyoci@ID` to a container.",
          "The shipped units run the bundle /var/lib/pyoci/ID (of a user, ~/.local/share/pyoci/ID). What is asked for"
          " here and is otherwise goes into drop-ins, in place of what was asked for before; they are printed,"

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..settings import Options
     from ..spec.types import Config
+    from .secrets import Secrets
 
 
 class Bundle(Record):
@@ -26,6 +27,8 @@ class Bundle(Record):
     config: Config
     text: bytes
     """the config as the container's directory keeps it"""
+    secrets: Secrets | None = None
+    """the credentials that the container is to have"""
 
 
 def read(options: Options) -> Bundle:
@@ -38,12 +41,14 @@ def read(options: Options) -> Bundle:
         raise because(f"bundle `{path}`", error) from None
     text = jsonio.contents(file)
     config = load(text)
-    if options.credentials:
-        from . import secrets  # for services that have any
+    given = None
+    if options.credential or options.credentials:
+        from . import secrets  # for who has any
 
-        config, text = secrets.handed_on(config)
+        given = secrets.Secrets(options)
+        config, text = secrets.announced(config)
     if posix.geteuid():
         from . import subids  # for users alone
 
         config, text = subids.with_user_namespace(config, text)
-    return Bundle(path, nameable(absolute(file)), config, text)
+    return Bundle(path, nameable(absolute(file)), config, text, given)

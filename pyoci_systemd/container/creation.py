@@ -130,6 +130,7 @@ class Creation:
             wait_for_start=self.wait_for_start,
             attended=not (self.wait_for_start or options.detach),
             handover=self.service.handover(self.container.absolute()) if self.service else None,
+            credentials=self.bundle.secrets.sizes() if self.bundle.secrets else None,
         )
         facts = probe.facts(self.config, self.bundle.path)
         if facts.in_user_namespace:
@@ -306,6 +307,8 @@ class Creation:
         if self.devices:
             self.devices.take(self.init.expect(GATE, self.explain, NETWORK_GATE).fd, self.known.pid)
             self.init.let_through()
+        if self.bundle.secrets:
+            self.bundle.secrets.deliver(self.init, self.explain)
         self._await_console()
         if any(kind in hook_plan.BEFORE_PIVOT for kind in self.known.hooks):
             self.init.expect(GATE, self.explain, HOOKS_GATE)

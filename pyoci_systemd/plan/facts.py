@@ -74,6 +74,8 @@ class Request(Record):
     attended: bool = False
     """does the runtime stay until the container's end, and pass on what it is told by whoever stops it"""
     handover: Handover | None = None
+    credentials: dict[str, int] | None = None
+    """those that the container is to have, by name, and how many bytes each has"""
 
 
 class Door(Record):

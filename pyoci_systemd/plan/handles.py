@@ -21,7 +21,7 @@ class Mapping(Record):
 class Handles:
     """Numbers for descriptors, and the ops that take them."""
 
-    def __init__(self, sent: int, mappings: list[Mapping]) -> None:
+    def __init__(self, sent: int, mappings: list[Mapping], joined: int = 0) -> None:
         self.mappings = mappings
         """their user namespaces are sent after the `sent` others"""
         self.sources: list[Op] = []
@@ -29,12 +29,18 @@ class Handles:
         self.devices: list[tuple[str, int, int, int]] = []
         """path, type, major and minor of what must stand on the host"""
         self._sent = sent
+        self._joined = joined
+        """how many namespaces are opened after the sources have been taken"""
         self._taken = sent + len(mappings)
 
     def take(self) -> int:
         """Return the number of what the next op takes."""
         self._taken += 1
         return self._taken - 1
+
+    def take_inside(self) -> int:
+        """Return the number of what is taken when all others have been, by the container's first process."""
+        return self._taken + self._joined
 
     def mapping(self, wanted: Mapping) -> int:
         """Return the number of the user namespace of a mapping."""

@@ -24,6 +24,11 @@ def wanted(config: Config) -> dict[str, str]:
     return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", ())}
 
 
+def joined(config: Config) -> int:
+    """Return how many namespaces are opened by their paths."""
+    return sum(1 for path in wanted(config).values() if path)
+
+
 def is_new(config: Config, kind: str) -> bool:
     """Is a new namespace of this kind asked for."""
     return wanted(config).get(kind) == ""

@@ -299,6 +299,47 @@ class Offer(Op):
     function = "fds.offer = handle(number)"
 
 
+class NewFile(Op):
+    """make `{path}`, for its owner to read
+
+    It is `file` in the filesystem `tree`, which is attached nowhere yet; `Written` shows it to the runtime.
+    """
+
+    path: str
+    tree: int
+    file: str
+
+    function = "fds.offer = openat(handle(tree), file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400)"
+
+
+class Own(Op):
+    """give `{path}` to user {uid}, group {gid}
+
+    It is `file` in the filesystem `tree`, "" for its root.
+    """
+
+    path: str
+    tree: int
+    file: str
+    uid: int
+    gid: int
+
+    syscall = "fchownat, handle(tree), file, uid, gid, AT_EMPTY_PATH"
+
+
+class Written(Op):
+    """have the runtime write the {size} bytes of `{path}`
+
+    Closed before the next step: what is open to be written to cannot become read-only.
+    """
+
+    path: str
+    size: int
+    gate: int
+
+    function = "(ask(REPLY_GATE, gate, fds.offer, -1), close(fds.offer), fds.offer = -1, 0)"
+
+
 class FindMount(Op):
     """find what is mounted on `{target}`
 

@@ -98,7 +98,8 @@ def make(config: Config, facts: Facts, request: Request, program: bytes = b"", f
     named = overrides.plan(config, request.properties) if unit else []
     # a namespace that is joined has its mapping
     uid_map, gid_map = namespaces.id_maps(config) if namespaces.is_new(config, "user") else ("", "")
-    handles = Handles(int(request.wait_for_start), idmaps.wanted(config))
+    joined = 0 if facts.uid else namespaces.joined(config)
+    handles = Handles(int(request.wait_for_start), idmaps.wanted(config), joined)
     if facts.uid:
         # who may not take the sources of mounts outside takes them in the mount namespace, which is as yet the same
         joining = namespaces.plan(config, facts, handles)

@@ -26,7 +26,8 @@ def plan(config: Config, facts: Facts, request: Request, handles: Handles) -> li
     devices and links come after the mounts, for they live on the container's own /dev;
     hooks come when all is there, for they look at it and add to it;
     masked and read-only paths come after everything that could cover them;
-    a tmpfs and the root become read-only after everything that makes a mountpoint.
+    a tmpfs and the root become read-only after everything that makes a mountpoint;
+    credentials come after the mounts of the config, none of which may cover them.
     """
     propagation = root_propagation(config)
     asks_more = propagation & ~RECURSIVE not in (PROPAGATION["slave"], PROPAGATION["private"])
@@ -35,14 +36,21 @@ def plan(config: Config, facts: Facts, request: Request, handles: Handles) -> li
     own_root = bool(config["root"].get("readonly"))
     listed = mounts.plan(config, facts, request.bundle, propagation, handles)
     listed = labels.label_mounts(listed, config, facts)
-    closing = mounts.leave_open(listed)
+    nodes = devices.plan(config, handles, can_make_nodes=not user_namespace)
+    handed: list[ops.Op] = []
+    if request.credentials is not None:
+        from . import secrets  # for who has any
+
+        handed = secrets.plan(config, facts, request.credentials, handles.take_inside())
+    closing = mounts.leave_open([*listed, *handed])
     return [
         ops.PrivateProc(),
         *([ops.Loopback()] if namespaces.is_new(config, "network") else []),
         ops.Propagation(RECURSIVE | mounts.outside(propagation)),
         ops.Rootfs(root_path(config, request.bundle)),
         *_gate_among(listed, config),
-        *devices.plan(config, handles, can_make_nodes=not user_namespace),
+        *handed,
+        *nodes,
         *(console.plan(config["process"], bind=True) if "process" in config else []),
         *_gate_of_hooks(config, facts),
         *([ops.WorkingDirectory(cwd)] if cwd != "/" else []),

@@ -39,6 +39,7 @@ RECURSIVE = 1 << 14
 
 # where the init waits for the runtime; init.c knows the numbers of two
 SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE, NETWORK_GATE, LISTENER_GATE, MOUNT_GATE = range(8)
+CREDENTIAL_GATE = 8
 GATES = (
     "its cgroup stands",
     "the runtime has written the state",
@@ -48,6 +49,7 @@ GATES = (
     "its network devices are there",
     "the filter's listener has been passed on",
     "the runtime has hold of the mount",
+    "the credential is written",
 )
 
 # capability(7), in the order of their numbers

@@ -243,18 +243,6 @@ def test_who_says_that_it_is_ready(service: Service) -> None:
     assert service.shows("ActiveState") == "activating"
 
 
-def test_credentials(service: Service, tmp_path: pathlib.Path, wait_until: Callable[..., Any]) -> None:
-    (tmp_path / "key").write_text("secret")
-    service.fitted("--credential", f"key:{tmp_path}/key")
-    inside = "$CREDENTIALS_DIRECTORY"
-    service.start(f"cat {inside}/key >/seen; echo >{inside}/more || echo refused >>/seen; {LOOP}")
-    wait_until(lambda: (service.bundle.rootfs / "seen").exists(), "a word")
-    wait_until(lambda: "refused" in (service.bundle.rootfs / "seen").read_text(), "another")
-    assert (service.bundle.rootfs / "seen").read_text() == "secretrefused\n"
-    says = service.run("exec", service.name, "sh", "-c", f"ls -l {inside}", check=True).stdout.split()
-    assert says[2:3] == ["-r--------"]
-
-
 def test_another_bundle(service: Service, tmp_path: pathlib.Path) -> None:
     """With characters that mean something to systemd."""
     moved = tmp_path / "a %i $HOME 'b'"

@@ -131,6 +131,7 @@ RIGHT: list[tuple[str, Any, str, Any]] = [
     ("--cgroup-manager=split run --journal=all --notify=runtime --credentials --bundle B ID", {"manager": "split"}, "run",
      {"journal": "all", "notify": "runtime", "credentials": True, "bundle": "B", "id": "ID"}),
     ("--machine-annotation create --machine=web ID", {"machine_annotation": True}, "create", {"machine": "web", "id": "ID"}),
+    ("create --credential a:/b --credential c:d ID", {}, "create", {"credential": ["a:/b", "c:d"], "id": "ID"}),
     ("delete --force --own-unit ID", {}, "delete", {"force": True, "own_unit": True, "id": "ID"}),
     ("unit web --socket 80 --socket @web --credential a:/b --after c.service --user", {}, "unit",
      {"sockets": ["80", "@web"], "load_credentials": ["a:/b"], "after": ["c.service"], "of_user": True, "id": "web"}),
@@ -201,7 +202,8 @@ def settled(values: dict[str, object]) -> dict[str, object]:
 
 CREATE = {
     "bundle": "", "config": "", "console_socket": "", "pidfd_socket": "", "pid_file": "", "preserve_fds": 0, "no_pivot": False,
-    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [], "journal": "none", "credentials": False,
+    "no_new_keyring": False, "no_subreaper": False, "sockets": [], "property": [], "journal": "none", "credential": [],
+    "credentials": False,
     "machine": "",
 }  # fmt: skip
 PLAIN: dict[str, dict[str, object]] = {
@@ -248,6 +250,7 @@ PLAIN: dict[str, dict[str, object]] = {
         "no_new_keyring": False,
         "property": [],
         "machine": "",
+        "credential": [],
         "credentials": False,
     },
     "logs": {"follow": False, "lines": "", "since": "", "output": ""},

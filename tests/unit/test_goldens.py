@@ -100,6 +100,13 @@ def user_namespace() -> Any:
     return config
 
 
+def with_credentials() -> Any:
+    """A program that is root neither inside nor outside."""
+    config: Any = user_namespace()
+    config["process"]["user"] = {"uid": 33, "gid": 33}
+    return config
+
+
 def asked_about() -> Any:
     """A filter that asks an agent, and a network device of the host's."""
     config: Any = default_config()
@@ -244,6 +251,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "containerd": (containerd, {"id": "0123456789ab"}),
     "user-namespace": (user_namespace, {}),
     "rootless": (rootless, {"state_dir": "/run/user/1000/pyoci/c1"}),
+    "credentials": (with_credentials, {"credentials": {"tls.key": 1704, "token": 0}}),
     "asked-about": (asked_about, {}),
     "host-network": (host_network, {}),
     "devices-and-limits": (devices_and_limits, {}),

@@ -96,6 +96,7 @@ UNSAID = {
     ("mask", "base"), ("mask", "magic"), ("read_only", "base"), ("read_only", "magic"),
     ("map_ids", "tree"), ("map_ids", "mapping"), ("bind", "tree"), ("clone", "cgroup"), ("join_namespace", "number"),
     ("symlink", "exact"), ("offer", "number"), ("unmount", "number"),
+    ("new_file", "tree"), ("new_file", "file"), ("own", "tree"), ("own", "file"), ("written", "gate"),
 }  # fmt: skip
 
 
