@@ -53,13 +53,15 @@ def looks(bundle: Bundle) -> int:
 
 
 class Storm:
-    """systemd is told to read everything anew, as often as it can, and every tenth time to start itself anew.
+    """systemd is told to read everything anew, as often as it can, and after every tenth time to start itself anew.
 
     It begins with the block and is over when `blows()` says so; leaving the block waits for its end.
     """
 
     def __init__(self, reloads: int = RELOADS) -> None:
-        self.words = ["daemon-reexec" if number % 10 == 5 else "daemon-reload" for number in range(reloads)]
+        self.words: list[str] = []
+        for number in range(reloads):
+            self.words += ["daemon-reload", *["daemon-reexec"] * (number % 10 == 5)]
         self.failed: list[str] = []
         self.done, self.took = 0, 0.0
         self.thread = threading.Thread(target=self.blow)
