@@ -23,7 +23,7 @@ from _socket import (
 )
 from errno import EADDRINUSE, EAFNOSUPPORT
 
-from .. import kernelfs, log
+from .. import log
 from ..errors import Error, because
 from ..record import Record
 from . import unixsocket
@@ -88,18 +88,24 @@ def listen(address: Address) -> socket:
 
 
 def unix(address: Address) -> socket:
-    """Return a socket at a path or abstract name; the dead one of a former run gives way. Raises OSError."""
-    end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    """Return a socket at a path or abstract name; the dead one of a former run gives way. Raises OSError, Error."""
     place = address.place.encode("utf-8", "surrogateescape")
     if place[:1] == b"\0":
-        return bound(end, place)
-    remove([address.place])
+        return bound(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC), place)
+    parent, name = opened(address.place)
     mask = posix.umask(0o777 & ~MODE)
     try:
+        clear(parent, name)
         # by its own name, however short that has to be: servers ask for it (sd_is_socket_unix(3))
-        return bound(end, place)
+        end = bound(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC), place)
+        if not is_socket(parent, name):
+            end.close()
+            remove([address.place])  # wherever that leads now
+            raise Error(f"{OPTION} `{address.text}`: its directory is not where it was a moment ago")
+        return end
     finally:
         posix.umask(mask)
+        posix.close(parent)
 
 
 def internet(address: Address) -> socket:
@@ -138,16 +144,63 @@ def paths(addresses: list[Address]) -> list[str]:
 def check(addresses: list[Address]) -> None:
     """Refuse what cannot be listened on, as far as that can be known without doing it. Raises Error."""
     for path in paths(addresses):
-        if kernelfs.exists(path) and not is_dead(path):
+        try:
+            parent, name = opened(path)
+        except OSError as error:
+            raise because(f"{OPTION} `{path}`", error) from None
+        free = is_free(parent, name) or is_dead(parent, name)
+        posix.close(parent)
+        if not free:
             raise Error(f"{OPTION} `{path}`: {posix.strerror(EADDRINUSE)}")
 
 
-def is_dead(path: str) -> bool:
-    """Is there a socket at `path` on which nobody listens any more."""
+def remove(made: list[str]) -> None:
+    """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
+    for path in made:
+        try:
+            parent, name = opened(path)
+        except OSError:
+            continue  # gone with its directory
+        try:
+            clear(parent, name)
+        except OSError as error:
+            log.warning(because(f"cannot remove `{path}`", error).message)
+        finally:
+            posix.close(parent)
+
+
+# -- a path is resolved once; all that is done to the socket is done by its name in the directory found there
+
+
+def opened(path: str) -> tuple[int, str]:
+    """Return a descriptor of the directory above a path, and the name in it. Raises OSError."""
+    directory, _, name = path.rpartition("/")
+    return posix.open(directory or "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC), name
+
+
+def is_free(parent: int, name: str) -> bool:
+    """Is there nothing of that name."""
     try:
-        if posix.lstat(path).st_mode & KIND != SOCKET:
-            return False
-        unixsocket.connect(path, 0).close()
+        posix.lstat(name, dir_fd=parent)
+    except OSError:
+        return True
+    return False
+
+
+def is_socket(parent: int, name: str) -> bool:
+    """Is there a socket of that name."""
+    try:
+        return posix.lstat(name, dir_fd=parent).st_mode & KIND == SOCKET
+    except OSError:
+        return False
+
+
+def is_dead(parent: int, name: str) -> bool:
+    """Is there a socket of that name on which nobody listens any more."""
+    if not is_socket(parent, name):
+        return False
+    try:
+        unixsocket.connect(f"/proc/self/fd/{parent}/{name}", 0).close()
     except ConnectionRefusedError:
         return True
     except OSError:
@@ -155,12 +208,7 @@ def is_dead(path: str) -> bool:
     return False
 
 
-def remove(made: list[str]) -> None:
-    """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
-    for path in made:
-        if not is_dead(path):
-            continue
-        try:
-            posix.unlink(path)
-        except OSError as error:
-            log.warning(because(f"cannot remove `{path}`", error).message)
+def clear(parent: int, name: str) -> None:
+    """Remove a dead socket of that name. Raises OSError."""
+    if is_dead(parent, name):
+        posix.unlink(name, dir_fd=parent)

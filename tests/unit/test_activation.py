@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.container import activation, service, sockets
+from pyoci_systemd.container import activation, service, sockets, unixsocket
 from pyoci_systemd.errors import Error, SpecError
 from pyoci_systemd.plan import handover, ops, plan, process
 from pyoci_systemd.plan.facts import Handover
@@ -271,6 +271,43 @@ def test_what_is_there_and_no_socket_of_ours(tmp_path: pathlib.Path, what: str) 
             assert caught.value.message == f"--socket `{path}`: {os.strerror(errno.EADDRINUSE)}"
         sockets.remove([str(path)])
         assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize("use", ["listen", "remove", "check"])
+def test_a_directory_that_is_exchanged(tmp_path: pathlib.Path, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a path led to when we looked is what is acted on: red with unlink(path), and without the look after bind."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        with closing(socket.socket(socket.AF_UNIX)) as dead:
+            dead.bind(str(tmp_path / name / "s"))
+    path = str(tmp_path / "ours" / "s")
+    connect = unixsocket.connect
+
+    def exchange(where: str, timeout: float) -> _socket.socket:
+        os.rename(tmp_path / "ours", tmp_path / "away")
+        os.symlink("theirs", tmp_path / "ours")
+        monkeypatch.undo()
+        return connect(where, timeout)
+
+    monkeypatch.setattr(unixsocket, "connect", exchange)
+    if use == "check":
+        sockets.check([sockets.parse(path)])
+    elif use == "remove":
+        sockets.remove([path])
+    else:
+        (tmp_path / "theirs" / "s").unlink()
+        with pytest.raises(Error, match="^--socket `/.*/s`: its directory is not where it was a moment ago$"):
+            sockets.listen(sockets.parse(path))
+    assert os.path.lexists(tmp_path / "theirs" / "s") == (use != "listen")
+    assert os.path.lexists(tmp_path / "away" / "s") == (use == "check")
+
+
+def test_a_directory_that_is_missing(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "missing" / "s")
+    for use in (lambda: sockets.check([sockets.parse(path)]), lambda: sockets.listen(sockets.parse(path))):
+        with pytest.raises(Error, match="^--socket `/.*/missing/s`: No such file or directory$"):
+            use()
+    sockets.remove([path])
 
 
 def test_ports() -> None:
