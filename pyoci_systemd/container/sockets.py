@@ -1,7 +1,7 @@
 """`run --socket`: listening sockets of our own making, for a try without a .socket unit.
 
-An address is what ListenStream= of systemd.socket(5) takes: a path, `@` and an abstract name, a port, or an address of
-IPv4 or (in brackets) IPv6 with a port; `NAME=` before it names the descriptor.
+An address is what ListenStream= of systemd.socket(5) takes: a path, `@` and an abstract name, a port, an address of
+IPv4 or (in brackets) IPv6 with a port, or `vsock:CID:PORT`; `NAME=` before it names the descriptor.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from _socket import (
     AF_INET,
     AF_INET6,
     AF_UNIX,
+    AF_VSOCK,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
     SO_REUSEADDR,
@@ -25,6 +26,7 @@ from errno import EADDRINUSE, EAFNOSUPPORT
 
 from .. import log
 from ..errors import Error, because
+from ..plan import vsock
 from ..record import Record
 from . import unixsocket
 from .activation import check_name
@@ -42,7 +44,7 @@ class Address(Record):
     name: str
     family: int
     place: str
-    """a path from the root, an abstract name after a NUL, or an address"""
+    """a path from the root, an abstract name after a NUL, an address, or a context id"""
     port: int = 0
 
 
@@ -56,8 +58,8 @@ def parse(text: str) -> Address:
         return Address(rest, name, AF_UNIX, rest)
     if rest[:1] == "@" and len(rest) > 1:
         return Address(rest, name, AF_UNIX, "\0" + rest[1:])
-    if rest.partition(":")[0].startswith("vsock"):
-        raise Error(f"{OPTION} `{text}`: sockets of virtual machines (vsock) are not supported")
+    if found := vsock.parse(rest):
+        return Address(rest, name, AF_VSOCK, str(found[0]), found[1])
     place, mark, number = rest.rpartition(":")
     port = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
     if not 0 < port < 1 << 16:
@@ -75,13 +77,15 @@ def parse(text: str) -> Address:
 
 def malformed(text: str) -> Error:
     """Return the Error for what is no address."""
-    kinds = "a path from the root, @NAME, PORT, IPV4:PORT or [IPV6]:PORT"
+    kinds = "a path from the root, @NAME, PORT, IPV4:PORT, [IPV6]:PORT or vsock:[CID]:PORT"
     return Error(f"{OPTION} `{text}`: no address to listen on", hint=f"it may be {kinds}, with NAME= before it")
 
 
 def listen(address: Address) -> socket:
     """Return a socket that listens there. Raises Error."""
     try:
+        if address.family == AF_VSOCK:
+            return bound(socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC), (int(address.place), address.port))
         return unix(address) if address.family == AF_UNIX else internet(address)
     except OSError as error:
         raise because(f"{OPTION} `{address.text}`", error) from None
@@ -125,7 +129,7 @@ def internet(address: Address) -> socket:
     return bound(end, (place, address.port))
 
 
-def bound(end: socket, place: bytes | tuple[str, int]) -> socket:
+def bound(end: socket, place: bytes | tuple[str | int, int]) -> socket:
     """Return the socket, listening at `place`. Raises OSError, and it is closed."""
     try:
         end.bind(place)

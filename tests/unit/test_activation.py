@@ -203,7 +203,7 @@ def test_settings_of_the_config() -> None:
 # -- sockets of our own making
 
 
-UNIX, V4, V6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
+UNIX, V4, V6, VM = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_VSOCK
 # fmt: off
 ADDRESSES: list[tuple[str, tuple[str, int, str, int] | str]] = [
     ("/run/x", ("", UNIX, "/run/x", 0)), ("web=/run/x", ("web", UNIX, "/run/x", 0)), ("/run/a=b", ("", UNIX, "/run/a=b", 0)),
@@ -215,7 +215,10 @@ ADDRESSES: list[tuple[str, tuple[str, int, str, int] | str]] = [
     ("1_0", "no address to listen on"), ("localhost:80", "no address to listen on"), ("127.0.0.1", "no address to listen on"),
     ("::1:80", "no address to listen on"), ("[::1]", "no address to listen on"), ("[127.0.0.1]:80", "no address to listen on"),
     ("1.2.3.4:", "no address to listen on"), (":80", "no address to listen on"), ("[]:80", "no address to listen on"),
-    ("vsock:2:80", "(vsock) are not supported"), ("w=vsock::80", "(vsock) are not supported"),
+    ("vsock:2:80", ("", VM, "2", 80)), ("w=vsock::4294967294", ("w", VM, "4294967295", 4294967294)),
+    ("vsock::0", "no address to listen on"), ("vsock::4294967295", "no address to listen on"),
+    ("vsock:2", "no address to listen on"), ("vsock:4294967296:1", "no address to listen on"),
+    ("vsock:-1:80", "no address to listen on"), ("vsock:2:80:1", "no address to listen on"),
     ("a:b=80", "`a:b` cannot be the name of a file descriptor"), ("ä=80", "cannot be the name of a file descriptor"),
 ]
 # fmt: on
@@ -320,6 +323,17 @@ def test_ports() -> None:
         socket.create_connection(("127.0.0.1", 48101), 5).close()
     with pytest.raises(Error, match="^--socket `192.0.2.1:80`: "):
         sockets.listen(sockets.parse("192.0.2.1:80"))
+
+
+def test_between_virtual_machines() -> None:
+    """Where the kernel knows them: the address that was asked for is listened on. Others say so."""
+    address = sockets.parse("vsock::48103")
+    try:
+        with closing(sockets.listen(address)) as end:
+            assert (end.family, end.getsockname()) == (socket.AF_VSOCK, (socket.VMADDR_CID_ANY, 48103))
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except Error as error:
+        assert error.message == f"--socket `vsock::48103`: {os.strerror(errno.EAFNOSUPPORT)}"
 
 
 def test_a_host_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
