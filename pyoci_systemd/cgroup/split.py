@@ -61,7 +61,7 @@ def marked(path: str) -> list[str]:
 
 
 def make(path: str) -> None:
-    """Make the container's half, with every controller that there is. Raises Error."""
+    """Empty the cgroup into the supervisor's half, so that it can hand controllers down to the other. Raises Error."""
     above = path.rpartition("/")[0]
     supervisor = f"{above}/{SUPERVISOR}"
     try:
@@ -75,7 +75,6 @@ def make(path: str) -> None:
             for pid in new:
                 move(pid, supervisor)
         tree.make(path)
-        tree.enable_controllers(above)
     except OSError as error:
         raise because(f"cannot split the cgroup `{above}`", error) from None
 

@@ -118,7 +118,7 @@ CREATE: tuple[Row, ...] = (
     ("pid_file", ("--pid-file",), PATH, "FILE", "Write the process id of the container's init to FILE."),
     PRESERVE_FDS,
     ("sockets", ("--socket",), MANY, "[NAME=]ADDRESS",
-     "Listen on ADDRESS and hand the socket over as a .socket unit would: a path, @NAME, PORT or IP:PORT."),
+     "Listen on ADDRESS and hand the socket over as a .socket unit would: path, @NAME, PORT, IP:PORT, vsock:CID:PORT."),
     NO_PIVOT,
     NO_NEW_KEYRING,
     PROPERTY,

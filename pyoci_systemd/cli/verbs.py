@@ -119,7 +119,7 @@ COLD: dict[str, Verb] = {verb.name: verb for verb in (
          "pyoci unit --bundle /srv/web --socket 80 --restart always web", ID,
          (("bundle", ("-b", "--bundle"), PATH, "DIR", "The bundle that it runs."),
           ("sockets", ("--socket",), MANY, "[datagram:]ADDRESS",
-           "Start at the first connection to ADDRESS: a path, @NAME, PORT or IP:PORT."),
+           "Start at the first connection to ADDRESS: a path, @NAME, PORT, IP:PORT or vsock:CID:PORT."),
           ("restart", ("--restart",), CHOICE, "on-failure|always|no|on-success|on-abnormal|on-abort|on-watchdog",
            "When systemd starts it again."),
           ("notify", ("--notify",), CHOICE, "runtime|container|none",

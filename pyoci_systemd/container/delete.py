@@ -57,9 +57,11 @@ def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
             _kill(known)
             _clear(container, known)
         else:
-            from .wreck import clear
+            from . import wreck
 
-            clear(container)
+            rest = wreck.remembered(container)
+            _kill(rest)
+            wreck.clear(container, rest.unit) if rest.unit else _clear(container, rest)
         config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
         if known:

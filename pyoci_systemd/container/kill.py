@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..settings import Options, Settings
     from .store import Known
 
+PATIENCE = 1.0  # seconds for a pause or a resume
+
 
 def main(settings: Settings, options: Options) -> int:
     """Signal one container, or with --regex each that matches. Returns the exit status; raises Error."""
@@ -74,8 +76,9 @@ def signal_all(container: Container, number: int) -> None:
     if not cgroup or f"{tree.of_process(posix.getpid())}/".startswith(f"{cgroup}/"):
         send()  # nothing to freeze; or we are a hook in there, and would never thaw ourselves
         return
-    # no pause or resume meanwhile. A `start` that runs our hooks has it as well, and is not waited for
-    held = lock.take(container.path)
+    # no pause or resume meanwhile: that would take our freezing for its own. But a `start` has it as well while its
+    # hooks run, and one of these may be who sends this
+    held = lock.wait(container.path, PATIENCE)
     # nor may a signal that ends us leave it frozen
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:

@@ -1,7 +1,7 @@
 """`run --socket`: listening sockets of our own making, for a try without a .socket unit.
 
-An address is what ListenStream= of systemd.socket(5) takes: a path, `@` and an abstract name, a port, or an address of
-IPv4 or (in brackets) IPv6 with a port; `NAME=` before it names the descriptor.
+An address is what ListenStream= of systemd.socket(5) takes: a path, `@` and an abstract name, a port, an address of
+IPv4 or (in brackets) IPv6 with a port, or `vsock:CID:PORT`; `NAME=` before it names the descriptor.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from _socket import (
     AF_INET,
     AF_INET6,
     AF_UNIX,
+    AF_VSOCK,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
     SO_REUSEADDR,
@@ -23,8 +24,9 @@ from _socket import (
 )
 from errno import EADDRINUSE, EAFNOSUPPORT
 
-from .. import kernelfs, log
+from .. import log
 from ..errors import Error, because
+from ..plan import vsock
 from ..record import Record
 from . import unixsocket
 from .activation import check_name
@@ -42,7 +44,7 @@ class Address(Record):
     name: str
     family: int
     place: str
-    """a path from the root, an abstract name after a NUL, or an address"""
+    """a path from the root, an abstract name after a NUL, an address, or a context id"""
     port: int = 0
 
 
@@ -56,8 +58,8 @@ def parse(text: str) -> Address:
         return Address(rest, name, AF_UNIX, rest)
     if rest[:1] == "@" and len(rest) > 1:
         return Address(rest, name, AF_UNIX, "\0" + rest[1:])
-    if rest.partition(":")[0].startswith("vsock"):
-        raise Error(f"{OPTION} `{text}`: sockets of virtual machines (vsock) are not supported")
+    if found := vsock.parse(rest):
+        return Address(rest, name, AF_VSOCK, str(found[0]), found[1])
     place, mark, number = rest.rpartition(":")
     port = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
     if not 0 < port < 1 << 16:
@@ -75,31 +77,39 @@ def parse(text: str) -> Address:
 
 def malformed(text: str) -> Error:
     """Return the Error for what is no address."""
-    kinds = "a path from the root, @NAME, PORT, IPV4:PORT or [IPV6]:PORT"
+    kinds = "a path from the root, @NAME, PORT, IPV4:PORT, [IPV6]:PORT or vsock:[CID]:PORT"
     return Error(f"{OPTION} `{text}`: no address to listen on", hint=f"it may be {kinds}, with NAME= before it")
 
 
 def listen(address: Address) -> socket:
     """Return a socket that listens there. Raises Error."""
     try:
+        if address.family == AF_VSOCK:
+            return bound(socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC), (int(address.place), address.port))
         return unix(address) if address.family == AF_UNIX else internet(address)
     except OSError as error:
         raise because(f"{OPTION} `{address.text}`", error) from None
 
 
 def unix(address: Address) -> socket:
-    """Return a socket at a path or abstract name; the dead one of a former run gives way. Raises OSError."""
-    end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    """Return a socket at a path or abstract name; the dead one of a former run gives way. Raises OSError, Error."""
     place = address.place.encode("utf-8", "surrogateescape")
     if place[:1] == b"\0":
-        return bound(end, place)
-    remove([address.place])
+        return bound(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC), place)
+    parent, name = opened(address.place)
     mask = posix.umask(0o777 & ~MODE)
     try:
+        clear(parent, name)
         # by its own name, however short that has to be: servers ask for it (sd_is_socket_unix(3))
-        return bound(end, place)
+        end = bound(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC), place)
+        if not is_socket(parent, name):
+            end.close()
+            remove([address.place])  # wherever that leads now
+            raise Error(f"{OPTION} `{address.text}`: its directory is not where it was a moment ago")
+        return end
     finally:
         posix.umask(mask)
+        posix.close(parent)
 
 
 def internet(address: Address) -> socket:
@@ -119,7 +129,7 @@ def internet(address: Address) -> socket:
     return bound(end, (place, address.port))
 
 
-def bound(end: socket, place: bytes | tuple[str, int]) -> socket:
+def bound(end: socket, place: bytes | tuple[str | int, int]) -> socket:
     """Return the socket, listening at `place`. Raises OSError, and it is closed."""
     try:
         end.bind(place)
@@ -138,16 +148,63 @@ def paths(addresses: list[Address]) -> list[str]:
 def check(addresses: list[Address]) -> None:
     """Refuse what cannot be listened on, as far as that can be known without doing it. Raises Error."""
     for path in paths(addresses):
-        if kernelfs.exists(path) and not is_dead(path):
+        try:
+            parent, name = opened(path)
+        except OSError as error:
+            raise because(f"{OPTION} `{path}`", error) from None
+        free = is_free(parent, name) or is_dead(parent, name)
+        posix.close(parent)
+        if not free:
             raise Error(f"{OPTION} `{path}`: {posix.strerror(EADDRINUSE)}")
 
 
-def is_dead(path: str) -> bool:
-    """Is there a socket at `path` on which nobody listens any more."""
+def remove(made: list[str]) -> None:
+    """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
+    for path in made:
+        try:
+            parent, name = opened(path)
+        except OSError:
+            continue  # gone with its directory
+        try:
+            clear(parent, name)
+        except OSError as error:
+            log.warning(because(f"cannot remove `{path}`", error).message)
+        finally:
+            posix.close(parent)
+
+
+# -- a path is resolved once; all that is done to the socket is done by its name in the directory found there
+
+
+def opened(path: str) -> tuple[int, str]:
+    """Return a descriptor of the directory above a path, and the name in it. Raises OSError."""
+    directory, _, name = path.rpartition("/")
+    return posix.open(directory or "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC), name
+
+
+def is_free(parent: int, name: str) -> bool:
+    """Is there nothing of that name."""
     try:
-        if posix.lstat(path).st_mode & KIND != SOCKET:
-            return False
-        unixsocket.connect(path, 0).close()
+        posix.lstat(name, dir_fd=parent)
+    except OSError:
+        return True
+    return False
+
+
+def is_socket(parent: int, name: str) -> bool:
+    """Is there a socket of that name."""
+    try:
+        return posix.lstat(name, dir_fd=parent).st_mode & KIND == SOCKET
+    except OSError:
+        return False
+
+
+def is_dead(parent: int, name: str) -> bool:
+    """Is there a socket of that name on which nobody listens any more."""
+    if not is_socket(parent, name):
+        return False
+    try:
+        unixsocket.connect(f"/proc/self/fd/{parent}/{name}", 0).close()
     except ConnectionRefusedError:
         return True
     except OSError:
@@ -155,12 +212,7 @@ def is_dead(path: str) -> bool:
     return False
 
 
-def remove(made: list[str]) -> None:
-    """Remove the sockets of a container that has gone, less those that are somebody else's by now."""
-    for path in made:
-        if not is_dead(path):
-            continue
-        try:
-            posix.unlink(path)
-        except OSError as error:
-            log.warning(because(f"cannot remove `{path}`", error).message)
+def clear(parent: int, name: str) -> None:
+    """Remove a dead socket of that name. Raises OSError."""
+    if is_dead(parent, name):
+        posix.unlink(name, dir_fd=parent)

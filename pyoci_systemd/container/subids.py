@@ -80,7 +80,7 @@ def find(helper: str) -> str:
         path = f"{directory}/{helper}"
         if directory and posix.access(path, posix.X_OK):
             return path
-    hint = "Debian has it in the package uidmap, Fedora in shadow-utils"
+    hint = "apt install uidmap, or dnf install shadow-utils"
     raise Error(
         f"`{helper}` is not installed: a user without privileges needs it to map more than the own id", hint=hint
     )
@@ -93,5 +93,9 @@ def refused(kind: str, text: str, words: str) -> Error:
     if own := ranges(f"/etc/sub{kind}"):
         has = ", ".join(f"{first}-{first + count - 1}" for first, count in own)
         return Error(error, hint=f"`/etc/sub{kind}` gives `{owner()}` {has}")
-    remedy = f"usermod --add-sub{kind}s 100000-165535 {owner()}"
-    return Error(error, hint=f"`/etc/sub{kind}` has no range for `{owner()}`: as root `{remedy}`")
+    return Error(error, hint=f"`/etc/sub{kind}` has no range for `{owner()}`; {more(kind)}")
+
+
+def more(kind: str) -> str:
+    """Return the command that gives us ids."""
+    return f"as root: usermod --add-sub{kind}s 100000-165535 {owner()}"

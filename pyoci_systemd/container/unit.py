@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from .. import kernelfs
+from .. import kernelfs, log
 from ..errors import Error, because
 from ..plan import dropins
 from ..settings import environ
@@ -26,6 +26,8 @@ def main(settings: Settings, options: Options) -> int:
     """Write a container's drop-ins, or remove them, and say what comes next. Raises Error."""
     posix.umask(0o022)
     name = dropins.instance(identity.check(options.id))
+    if options.remove:
+        refuse_others(options)
     texts = dict.fromkeys(KINDS, "")
     if not options.remove:
         asked = wishes(options)
@@ -36,6 +38,15 @@ def main(settings: Settings, options: Options) -> int:
     done = replace(wanted)
     sys.stdout.write("".join(f"{line}\n" for line in [*done, *next_steps(name, options, bool(texts["socket"]))]))
     return 0
+
+
+def refuse_others(options: Options) -> None:
+    """Refuse what asks for drop-ins together with their removal. Raises Error."""
+    asked, nothing = wishes(options), dropins.Wishes()
+    for field in asked.fields:
+        if getattr(asked, field) != getattr(nothing, field):
+            option = field.rstrip("s").replace("_", "-")  # what may be given several times is a list
+            raise Error(f"unit: `--{option}` has no effect on `--remove`", status=2)
 
 
 def wishes(options: Options) -> dropins.Wishes:
@@ -94,7 +105,10 @@ def replace(wanted: dict[str, str]) -> list[str]:
                 done.append(f"`{path}` stays as it is")
     except Error:
         for path, text in before.items():
-            put(path, text)
+            try:
+                put(path, text)
+            except Error as another:
+                log.warning(another.message)
         raise
     return done
 
@@ -102,7 +116,7 @@ def replace(wanted: dict[str, str]) -> list[str]:
 def contents(path: str) -> str:
     """Return the text of a file, "" where there is none. Raises Error."""
     try:
-        return kernelfs.read(path)
+        return kernelfs.whole(path)
     except FileNotFoundError:
         return ""
     except OSError as error:

@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..cgroupfile import File
     from ..settings import Options, Settings
     from ..spec.types import Config, Resources
 
@@ -171,16 +172,17 @@ def change(container: Container, asked: list[Resources], named: list[Property], 
         log.warning(device_rules.UNPRIVILEGED)
         asked[-1] = device_rules.enforced(asked[-1], False)
     check_usage(known.cgroup, asked[-1])
-    for step in asked:
-        resources.properties(step)  # what is no limit at all is refused before where it would go
-    files = [file for step in asked for file in resources.files(step)]
+    # what is no limit at all is refused before where it would go
+    told = [resources.properties(step) for step in asked]
+    files = [resources.files(step) for step in asked]
+    all_files = [file for of_step in files for file in of_step]
     # systemd takes a limit that no controller keeps: that there is a file for each is seen here
-    saved = [Saved(known.cgroup, files)]
+    saved = [Saved(known.cgroup, all_files)]
     if known.unit:
-        saved.append(Saved(scope.directory(known.cgroup, known.unit), [file for file in files if file.above]))
+        saved.append(Saved(scope.directory(known.cgroup, known.unit), [file for file in all_files if file.above]))
     try:
-        for step in asked:
-            perform(container, step, named if step is asked[-1] else [])
+        for step, properties, written in zip(asked, told, files):
+            perform(container, step, written, properties, named if step is asked[-1] else [])
     except BaseException:
         for cgroup in saved:
             cgroup.restore()
@@ -189,10 +191,11 @@ def change(container: Container, asked: list[Resources], named: list[Property], 
         raise
 
 
-def perform(container: Container, limits: Resources, named: list[Property]) -> None:
+def perform(
+    container: Container, limits: Resources, files: list[File], told: list[Property], named: list[Property]
+) -> None:
     """Write the files, tell systemd, and exchange what restricts devices. Raises Error."""
     known = container.known
-    files, told = resources.files(limits), resources.properties(limits)
     tree.apply(known.cgroup, files)
 
     def tell() -> None:

@@ -86,8 +86,8 @@ def ranges() -> Iterator[Finding]:
             said = ", ".join(f"{first}-{first + count - 1}" for first, count in own)
             yield Finding(f"sub{kind}", GOOD, said)
         else:
-            mend = f"as root: usermod --add-sub{kind}s 100000-165535 {owner()}"
-            yield Finding(f"sub{kind}", NOTE, f"no range for `{owner()}`: containers have one id only", mend)
+            found = f"no range for `{owner()}`: containers have one id only"
+            yield Finding(f"sub{kind}", NOTE, found, subids.more(kind))
 
 
 def helpers() -> Finding:
@@ -95,5 +95,5 @@ def helpers() -> Finding:
     try:
         found = [subids.find(f"new{kind}map") for kind in ("uid", "gid")]
     except Error as error:
-        return Finding("id map helpers", NOTE, error.message, "apt install uidmap, or dnf install shadow-utils")
+        return Finding("id map helpers", NOTE, error.message, error.hint)
     return Finding("id map helpers", GOOD, " ".join(f"`{path}`" for path in found))

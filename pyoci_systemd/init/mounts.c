@@ -8,17 +8,19 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-enum { PROC_MAGIC = 0x9fa0, DEVPTS_MAGIC = 0x1cd1, PTS_MAJOR = 136, PTS_MAJORS = 8 };
-enum { LOCKED = MOUNT_ATTR_RDONLY | MOUNT_ATTR__ATIME, BIND_RECURSIVE = 0x4000, MOVE = 0x2000, DETACH = 2 };
+enum { PROC_MAGIC = 0x9fa0, DEVPTS_MAGIC = 0x1cd1, PTS_MAJOR = 136, PTS_MAJORS = 8, BIND_RECURSIVE = 0x4000, MOVE = 0x2000, DETACH = 2 };
+enum { LOCKED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODIRATIME | MOUNT_ATTR__ATIME };
 
 static int set_attributes(int tree, unsigned flags, struct mount_attr attr)
 {
 	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
 		return 0;
 	int result = (int)syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
-	/* what a mount has brought into a user namespace is locked (mount_namespaces(7)), and clients say `rw` of each */
-	const struct mount_attr kept = {.attr_set = attr.attr_set & ~(uint64_t)MOUNT_ATTR__ATIME, .attr_clr = attr.attr_clr & ~(uint64_t)LOCKED, .propagation = attr.propagation};
-	return result < 0 && errno == EPERM && attr.attr_clr & LOCKED ? set_attributes(tree, flags, kept) : result;
+	/* what a mount has brought into a user namespace is locked (mount_namespaces(7)) and is kept, for clients say `rw` of each;
+	 * what is to be set is never left out, and an access time is set by clearing the one that there is */
+	uint64_t kept = attr.attr_clr & (attr.attr_set & MOUNT_ATTR__ATIME ? LOCKED & ~MOUNT_ATTR__ATIME : LOCKED);
+	attr.attr_clr &= ~kept;
+	return result < 0 && errno == EPERM && kept ? set_attributes(tree, flags, attr) : result;
 }
 
 /* Apply the five numbers with which every mount op ends: set, clear, recursive set and clear, propagation. */
@@ -115,12 +117,11 @@ int new_mount(const char *type, const char *source, const struct arg *data)
 
 OP(private_proc)
 {
-	const struct mount_attr locked = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
 	struct statfs found;
 
 	fds.proc = new_mount("proc", "proc", NULL);
 	if (fds.proc >= 0)
-		return set_attributes(fds.proc, 0, locked);
+		return set_attributes(fds.proc, 0, (struct mount_attr){.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC});
 	/* in a user namespace below a /proc that is partly covered the kernel makes no new one: take the host's,
 	 * which is still where it was, for the root filesystem has not been touched */
 	fds.proc = errno == EPERM ? open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;

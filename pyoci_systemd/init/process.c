@@ -31,17 +31,18 @@ OP(open_namespace)
 	return done(-1, fd, -1);
 }
 
-static int become_root(void)
+/* Become somebody in a user namespace, for whom it does not know can make no file. Whom it does not map stays as he is, with
+ * the rights of whoever made it. */
+static int become(uid_t uid, gid_t gid)
 {
-	/* one that maps no root gives its rights to whoever made it */
-	return (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) && errno != EINVAL ? -1 : 0;
+	return (setresgid(gid, gid, gid) < 0 && errno != EINVAL) || (setresuid(uid, uid, uid) < 0 && errno != EINVAL) ? -1 : 0;
 }
 
 OP(join_namespace)
 {
 	int type = (int)a[0].number;
 
-	return setns(handle(a[1].number), type) < 0 || (type == CLONE_NEWUSER && become_root() < 0) ? -1 : 0;
+	return setns(handle(a[1].number), type) < 0 || (type == CLONE_NEWUSER && become(0, 0) < 0) ? -1 : 0;
 }
 
 enum { GATE_MAPPED = 2 };
@@ -51,7 +52,7 @@ OP(enter)
 {
 	int namespaces = (int)a[0].number;
 
-	if (setns(handle(GIVEN), namespaces) < 0 || (namespaces & CLONE_NEWUSER && become_root() < 0))
+	if (setns(handle(GIVEN), namespaces) < 0 || (namespaces & CLONE_NEWUSER && become(0, 0) < 0))
 		return -1;
 	close(fds.root);
 	fds.root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -64,7 +65,7 @@ OP(new_user_namespace)
 	if (unshare(CLONE_NEWUSER) < 0)
 		return -1;
 	ask(REPLY_GATE, GATE_MAPPED, -1, -1);
-	return become_root();
+	return become((uid_t)a[0].number, (gid_t)a[1].number);
 }
 
 OP(time_offset)

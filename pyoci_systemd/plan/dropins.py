@@ -10,6 +10,7 @@ import re
 
 from ..errors import Error
 from ..record import Record
+from . import vsock
 
 SUFFIXES = "service socket device mount automount swap target path timer slice scope".split()
 UNIT = re.compile(rf"[A-Za-z0-9:_.\\@-]+\.({'|'.join(SUFFIXES)})", re.ASCII)
@@ -127,10 +128,10 @@ def listen(address: str) -> str:
     """Return the setting that listens on an address. Raises Error."""
     kind = "ListenDatagram" if address.startswith("datagram:") else "ListenStream"
     place = address.removeprefix("datagram:")
-    if not (path(place) or port(place) or endpoint(place)):
+    if not (path(place) or port(place) or endpoint(place) or vsock.parse(place)):
         raise Error(
             f"--socket: `{address}` is not an address",
-            hint="a path, `@NAME`, PORT, IPV4:PORT or [IPV6]:PORT; `datagram:` before it for no stream",
+            hint="a path, `@NAME`, PORT, IPV4:PORT, [IPV6]:PORT, vsock:[CID]:PORT; `datagram:` before it for no stream",
         )
     return f"{kind}={literal(place, '--socket')}"
 

@@ -56,6 +56,12 @@ def id_maps(config: Config) -> tuple[str, str]:
     )
 
 
+def first_id(config: Config, kind: str) -> int:
+    """Return the least id that the new user namespace maps: whom it does not know can make no file in it."""
+    entries = config.get("linux", {}).get(f"{kind}Mappings") or ()
+    return min((entry["containerID"] for entry in entries), default=0)  # type: ignore[attr-defined]
+
+
 def has_one_group(config: Config, facts: Facts) -> bool:
     """Does a new user namespace map the runtime's own group, as anybody may: then no other can be taken or given up."""
     linux = config.get("linux", {})
@@ -93,7 +99,7 @@ def plan(config: Config, facts: Facts, handles: Handles) -> list[ops.Op]:
     order = sorted(paths, key=lambda kind: (kind != "user", kind == "mount"))
     result += [ops.JoinNamespace(CLONE[kind], numbers[kind]) for kind in order]
     if namespaces.get("user") == "":
-        result += let_in(facts, ops.NewUserNamespace())
+        result += let_in(facts, ops.NewUserNamespace(first_id(config, "uid"), first_id(config, "gid")))
     if namespaces.get("time") == "":
         result.append(ops.NewTimeNamespace())
         offsets = config.get("linux", {}).get("timeOffsets", {})

@@ -175,7 +175,10 @@ class Enter(Op):
 
 
 class NewUserNamespace(Op):
-    """make a user namespace and wait until its ids are mapped"""
+    """make a user namespace, wait until its ids are mapped, and be user {uid} and group {gid} in it"""
+
+    uid: int = 0
+    gid: int = 0
 
 
 class NewTimeNamespace(Op):

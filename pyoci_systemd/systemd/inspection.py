@@ -6,11 +6,13 @@ decoded by it. So there is no falling back on that where pystemd is missing.
 
 from __future__ import annotations
 
+import posix
 from time import monotonic, sleep
 
 from .. import sitepath
 from ..errors import BusError, Error
 from ..record import Record
+from ..settings import runtime_dir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,15 +62,18 @@ def _insist(what: str, ask: Callable[[Any], T], deadline: float, of_user: bool) 
     sitepath.enable()
     try:
         from pystemd import dbusexc
-        from pystemd.dbuslib import DBus
+        from pystemd.dbuslib import DBus, DBusAddress
     except ImportError as missing:
         raise Error(
             f"cannot {what}: the Python package `pystemd` is missing", hint="install python3-pystemd"
         ) from missing
     lost = (dbusexc.DBusNoReplyError, dbusexc.DBusDisconnectedError)
     while True:
+        # sd-bus reads it once a connection (sd_bus_set_method_call_timeout(3)), and pystemd has no word for it
+        posix.putenv("SYSTEMD_BUS_TIMEOUT", f"{max(deadline - monotonic(), PAUSE) * 1000:.0f}ms")
         try:
-            with DBus(user_mode=of_user) as bus:
+            # sd_bus_open_user(3) goes by $DBUS_SESSION_BUS_ADDRESS, and a desktop may have a bus without a systemd
+            with DBusAddress(f"unix:path={runtime_dir()}/bus".encode()) if of_user else DBus() as bus:
                 return ask(bus)
         except dbusexc.DBusBaseError as error:
             if not isinstance(error, lost) or monotonic() >= deadline:

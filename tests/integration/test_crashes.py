@@ -562,6 +562,36 @@ def test_a_damaged_state_is_told_and_cleared(run: Run, bundle: Bundle, container
     assert not left, "the container of a damaged state still runs"
 
 
+def torn_late(text: str) -> str:
+    return text[: text.index('"annotations"')]
+
+
+@pytest.mark.parametrize("damage", [torn_late, with_member("surprise", 1), with_member("unit", 5)])
+@pytest.mark.parametrize("manager", ["cgroupfs", "split", "disabled"])
+def test_what_has_no_scope_is_found_by_what_is_left(
+    run: Run, bundle: Bundle, container_id: str, manager: str, damage: Callable[[str], str]
+) -> None:
+    """Red with a look for a scope alone: it goes on running, and nobody knows of it."""
+    bundle.args("sleep", "1000")
+    service = f"test-wreck-{container_id}.service"
+    command = ["pyoci", f"--cgroup-manager={manager}", "run", "--detach", "--bundle", str(bundle.path), container_id]
+    systemctl_run = ["systemd-run", f"--unit={service}", "--quiet", "--service-type=oneshot", "--remain-after-exit"]
+    subprocess.run([*systemctl_run, "--property=Delegate=yes", *command], check=True, timeout=30)
+    state = ROOT / container_id / "state.json"
+    sound = state.read_text()
+    pid = json.loads(sound)["pid"]
+    try:
+        state.write_text(damage(sound))
+        clear(run, container_id)
+        assert not pathlib.Path(f"/proc/{pid}/cwd").exists(), "it still runs"
+        assert not pathlib.Path(json.loads(sound)["cgroup"] or "/nowhere").exists()
+    finally:
+        systemctl("stop", service)
+        shutil.rmtree(ROOT / container_id, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("text", ["{", '{"id": 1}', "", "[]", '{"pid": "one"}'])
 def test_one_damaged_state_does_not_hide_the_others(run: Run, bundle: Bundle, container_id: str, text: str) -> None:
     bundle.args("sleep", "1000")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -143,6 +145,34 @@ def test_a_signal_to_all_of_a_paused_container(container: Container, wait_until:
         assert container.state()["status"] == "paused"
         assert "frozen 1" in (where / "cgroup.events").read_text()
         container.run("resume", container.name, check=True)
+    wait_until(lambda: not alive(pid), "its end")
+    container.delete()
+
+
+@pytest.mark.parametrize("how", ["pause", "own cgroup"])
+def test_all_of_a_paused_container_are_killed(container: Container, wait_until: Wait, how: str) -> None:
+    """At once: nobody has to be resumed for it. Red with the signal left out."""
+    pid = up(container, "sleep 1000 & exec sleep 1000")
+    where = cgroup(pid)
+    everybody = [*members(where)]
+    container.run("pause", container.name, check=True) if how == "pause" else freeze(where, True)
+    container.run("kill", "--all", container.name, "KILL", check=True)
+    wait_until(lambda: not any(alive(one) for one in everybody), "their end")
+    container.delete()
+
+
+@ours
+def test_a_signal_to_all_waits_for_whoever_pauses(container: Container, wait_until: Wait) -> None:
+    """Whoever has the lock would take the freezing of ours for its own; red with one look at it. But not for ever."""
+    pid = up(container, "trap 'exit 3' TERM; while :; do sleep 0.1; done")
+    busy = os.open(f"/run/pyoci/{container.name}", os.O_RDONLY)
+    fcntl.flock(busy, fcntl.LOCK_EX)
+    with subprocess.Popen(["pyoci", "kill", "--all", container.name, "CONT"]) as kill:
+        with pytest.raises(subprocess.TimeoutExpired):
+            kill.wait(0.5)
+        assert kill.wait(10) == 0, "a hook of `start` may send it"
+    os.close(busy)
+    container.run("kill", "--all", container.name, "TERM", check=True)
     wait_until(lambda: not alive(pid), "its end")
     container.delete()
 

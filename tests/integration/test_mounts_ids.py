@@ -203,3 +203,19 @@ def test_a_device_that_the_host_has_otherwise(scene: Scene) -> None:
     into_user_namespace(scene)
     scene.bundle.config["linux"]["devices"] = [{"path": "/dev/null", "type": "c", "major": 1, "minor": 5}]
     assert_refused(scene.tell("true"), "/dev/null")
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(1000, 1000), (0, 1000), (1000, 0)])
+def test_a_user_namespace_without_root(scene: Scene, uid: int, gid: int, runtime: str) -> None:
+    """Its init makes what is mounted as somebody whom it maps. Red as root of it: EOVERFLOW."""
+    into_user_namespace(scene)
+    linux = scene.bundle.config["linux"]
+    linux["uidMappings"], linux["gidMappings"] = [ids(uid, 100000, 1)], [ids(gid, 100000, 1)]
+    scene.bundle.config["process"]["user"] = {"uid": uid, "gid": gid}
+    if os.path.basename(runtime) == "crun":  # it takes a `gid=5` away from users without privileges alone
+        [terminals] = [mount for mount in scene.bundle.config["mounts"] if mount["type"] == "devpts"]
+        terminals["options"].remove("gid=5")
+    scene.mount("/t", ["mode=755"], type="tmpfs", source="t")
+    said = scene.output("stat -c %u:%g /dev /t; echo x >/t/x; stat -c %u:%g /t/x; ls -d /dev/pts/ptmx")
+    own = f"{uid}:{gid}"
+    assert said.split() == [own, own, own, "/dev/pts/ptmx"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -68,3 +70,24 @@ def test_no_other_machined(alice: User, hers: Container, container: Container) -
     assert (done.returncode, done.stderr) == (1, f"pyoci: {told}\n")
     assert alice.run("state", hers.name).returncode == 1
     container.delete()
+
+
+@ours
+def test_verify_asks_her_systemd(alice: User, hers: Container) -> None:
+    """By pystemd, on the same bus: red with sd_bus_open_user(3). And no longer than we say: red with sd-bus's 25 s."""
+    hers.create()
+    hers.start()
+    elsewhere = {**alice.environ, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}
+    done = alice.run("verify", hers.name, env=elsewhere)
+    assert done.returncode == 0, done
+    [manager] = subprocess.run(
+        ["systemctl", "show", "--value", "--property=MainPID", f"user@{alice.uid}.service"],
+        check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    os.kill(int(manager), signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        done = alice.run("verify", hers.name, env=elsewhere)
+        assert (done.returncode, time.monotonic() - begun < 20) == (1, True), done
+    finally:
+        os.kill(int(manager), signal.SIGCONT)

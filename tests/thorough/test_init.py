@@ -271,6 +271,20 @@ def user_namespace() -> None:
         pytest.skip("no user namespace")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root maps ids of others")
+@pytest.mark.parametrize(("uid", "gid", "said"), [(0, 0, "0 0"), (7, 0, "65534 0"), (0, 7, "0 65534")])
+def test_whoever_is_not_mapped_stays_who_he_is(uid: int, gid: int, said: str) -> None:
+    """User and group are judged each by itself: red with one look at errno after both."""
+    program = execute("sh", "-c", "cd /proc/self && echo $(stat -c '%u %g' .)")
+    player = Player(listed(ops.NewUserNamespace(), ops.Dumpable(1), *program), wrap=("env",))
+    assert player.receive() == Reply(GATE, 0, 0, 2)
+    for kind, first in ("uid", uid), ("gid", gid):
+        pathlib.Path(f"/proc/{player.process.pid}/{kind}_map").write_text(f"{first} 100000 1")
+    player.let_through()
+    assert player.replies() == []
+    assert player.end() == (0, f"{said}\n".encode())
+
+
 @pytest.mark.usefixtures("user_namespace")
 @pytest.mark.parametrize(("preserve", "channel", "also", "left"), [
     (0, 3, [], []),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyoci_systemd.container import activation, service, sockets
+from pyoci_systemd.container import activation, service, sockets, unixsocket
 from pyoci_systemd.errors import Error, SpecError
 from pyoci_systemd.plan import handover, ops, plan, process
 from pyoci_systemd.plan.facts import Handover
@@ -203,7 +203,7 @@ def test_settings_of_the_config() -> None:
 # -- sockets of our own making
 
 
-UNIX, V4, V6 = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6
+UNIX, V4, V6, VM = socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_VSOCK
 # fmt: off
 ADDRESSES: list[tuple[str, tuple[str, int, str, int] | str]] = [
     ("/run/x", ("", UNIX, "/run/x", 0)), ("web=/run/x", ("web", UNIX, "/run/x", 0)), ("/run/a=b", ("", UNIX, "/run/a=b", 0)),
@@ -215,7 +215,10 @@ ADDRESSES: list[tuple[str, tuple[str, int, str, int] | str]] = [
     ("1_0", "no address to listen on"), ("localhost:80", "no address to listen on"), ("127.0.0.1", "no address to listen on"),
     ("::1:80", "no address to listen on"), ("[::1]", "no address to listen on"), ("[127.0.0.1]:80", "no address to listen on"),
     ("1.2.3.4:", "no address to listen on"), (":80", "no address to listen on"), ("[]:80", "no address to listen on"),
-    ("vsock:2:80", "(vsock) are not supported"), ("w=vsock::80", "(vsock) are not supported"),
+    ("vsock:2:80", ("", VM, "2", 80)), ("w=vsock::4294967294", ("w", VM, "4294967295", 4294967294)),
+    ("vsock::0", "no address to listen on"), ("vsock::4294967295", "no address to listen on"),
+    ("vsock:2", "no address to listen on"), ("vsock:4294967296:1", "no address to listen on"),
+    ("vsock:-1:80", "no address to listen on"), ("vsock:2:80:1", "no address to listen on"),
     ("a:b=80", "`a:b` cannot be the name of a file descriptor"), ("ä=80", "cannot be the name of a file descriptor"),
 ]
 # fmt: on
@@ -273,6 +276,43 @@ def test_what_is_there_and_no_socket_of_ours(tmp_path: pathlib.Path, what: str) 
         assert os.path.lexists(path)
 
 
+@pytest.mark.parametrize("use", ["listen", "remove", "check"])
+def test_a_directory_that_is_exchanged(tmp_path: pathlib.Path, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a path led to when we looked is what is acted on: red with unlink(path), and without the look after bind."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        with closing(socket.socket(socket.AF_UNIX)) as dead:
+            dead.bind(str(tmp_path / name / "s"))
+    path = str(tmp_path / "ours" / "s")
+    connect = unixsocket.connect
+
+    def exchange(where: str, timeout: float) -> _socket.socket:
+        os.rename(tmp_path / "ours", tmp_path / "away")
+        os.symlink("theirs", tmp_path / "ours")
+        monkeypatch.undo()
+        return connect(where, timeout)
+
+    monkeypatch.setattr(unixsocket, "connect", exchange)
+    if use == "check":
+        sockets.check([sockets.parse(path)])
+    elif use == "remove":
+        sockets.remove([path])
+    else:
+        (tmp_path / "theirs" / "s").unlink()
+        with pytest.raises(Error, match="^--socket `/.*/s`: its directory is not where it was a moment ago$"):
+            sockets.listen(sockets.parse(path))
+    assert os.path.lexists(tmp_path / "theirs" / "s") == (use != "listen")
+    assert os.path.lexists(tmp_path / "away" / "s") == (use == "check")
+
+
+def test_a_directory_that_is_missing(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "missing" / "s")
+    for use in (lambda: sockets.check([sockets.parse(path)]), lambda: sockets.listen(sockets.parse(path))):
+        with pytest.raises(Error, match="^--socket `/.*/missing/s`: No such file or directory$"):
+            use()
+    sockets.remove([path])
+
+
 def test_ports() -> None:
     with closing(sockets.listen(sockets.parse("127.0.0.1:48101"))) as end:
         assert end.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -283,6 +323,17 @@ def test_ports() -> None:
         socket.create_connection(("127.0.0.1", 48101), 5).close()
     with pytest.raises(Error, match="^--socket `192.0.2.1:80`: "):
         sockets.listen(sockets.parse("192.0.2.1:80"))
+
+
+def test_between_virtual_machines() -> None:
+    """Where the kernel knows them: the address that was asked for is listened on. Others say so."""
+    address = sockets.parse("vsock::48103")
+    try:
+        with closing(sockets.listen(address)) as end:
+            assert (end.family, end.getsockname()) == (socket.AF_VSOCK, (socket.VMADDR_CID_ANY, 48103))
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except Error as error:
+        assert error.message == f"--socket `vsock::48103`: {os.strerror(errno.EAFNOSUPPORT)}"
 
 
 def test_a_host_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,6 @@ def test_not_delegated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everybody_moves(tmp_path: pathlib.Path) -> None:
     (tmp_path / "cgroup.procs").write_text("17\n18\n")
-    (tmp_path / "cgroup.controllers").write_text("")
-    (tmp_path / "cgroup.subtree_control").write_text("")
     (tmp_path / "supervisor").mkdir()
     (tmp_path / "supervisor/cgroup.procs").touch()
     split.make(f"{tmp_path}/container")

@@ -66,7 +66,7 @@ def test_a_helper_that_refuses(script: str, words: str, helper: pathlib.Path, mo
     with pytest.raises(Error) as caught:
         subids.write(4711, "uid", "0 1000 1\n1 7 1\n")
     assert caught.value.message == f"newuidmap: cannot map `0 1000 1; 1 7 1`: {words}"
-    assert caught.value.hint == "`/etc/subuid` has no range for `me`: as root `usermod --add-subuids 100000-165535 me`"
+    assert caught.value.hint == "`/etc/subuid` has no range for `me`; as root: usermod --add-subuids 100000-165535 me"
 
 
 def test_a_helper_that_hangs(helper: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_helper_that_hangs(helper: pathlib.Path, monkeypatch: pytest.MonkeyPat
 def test_no_helper() -> None:
     with pytest.raises(Error, match="^`newuidmap` is not installed: ") as caught:
         subids.write(4711, "uid", "0 1000 1\n1 7 1\n")
-    assert "package uidmap" in caught.value.hint
+    assert "install uidmap" in caught.value.hint
 
 
 # euid, the maps, what is written by whom

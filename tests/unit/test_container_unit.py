@@ -64,6 +64,23 @@ def test_removed_but_for_what_others_wrote(home: pathlib.Path, capsys: pytest.Ca
     call(home, remove=True, bundle="")
 
 
+ASKED: dict[str, Any] = {
+    "--bundle": {"bundle": "/srv"}, "--socket": {"sockets": ["80"]}, "--restart": {"restart": "no"},
+    "--notify": {"notify": "none"}, "--watchdog": {"watchdog": "3"}, "--stop-timeout": {"stop_timeout": "3"},
+    "--credential": {"load_credentials": ["a"]}, "--after": {"after": ["a.service"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ASKED)
+def test_what_is_removed_is_not_asked_for(home: pathlib.Path, option: str) -> None:
+    assert option in {word for _, words, *_ in VERBS["unit"].options for word in words}
+    call(home)
+    before = files(home)
+    with pytest.raises(Error, match=f"^unit: `{option}` has no effect on `--remove`$") as caught:
+        call(home, **{"remove": True, "bundle": "", **ASKED[option]})
+    assert (caught.value.status, files(home)) == (2, before)
+
+
 @pytest.mark.parametrize("given", [{"bundle": "/nonexistent"}, {"sockets": ["web"]}, {"id": "a+b"}, {"id": "../web"}])
 def test_a_mistake_writes_nothing(home: pathlib.Path, given: dict[str, Any]) -> None:
     with pytest.raises(Error):
@@ -79,6 +96,34 @@ def test_one_that_cannot_be_written_takes_the_other_back(home: pathlib.Path) -> 
         call(home, sockets=["80"])
     assert (home / SERVICE).read_text() == before
     assert files(home) == [SERVICE, "pyoci@web.socket.d"]
+
+
+def test_what_cannot_be_taken_back_hides_no_error(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that failed is told, and the rest is taken back all the same: red with a bare put()."""
+    call(home, sockets=["80"])
+    put = unit.put
+    tried: list[str] = []
+
+    def fail(path: str, text: str) -> None:
+        tried.append(path.removeprefix(f"{home}/"))
+        if len(tried) == 1 or len(tried) == 4:
+            put(path, text)
+        else:
+            raise Error("at first" if len(tried) == 2 else "again")
+
+    monkeypatch.setattr(unit, "put", fail)
+    with pytest.raises(Error, match="^at first$"):
+        call(home, sockets=["81"], restart="always")
+    assert tried == [SERVICE, SOCKET, SERVICE, SOCKET]
+
+
+def test_a_long_one_is_compared_whole(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Red with one read(2) of 64 KiB."""
+    many = [f"/run/{'x' * 90}{number}" for number in range(1000)]
+    call(home, sockets=many)
+    capsys.readouterr()
+    call(home, sockets=many)
+    assert f"`{home / SOCKET}` stays as it is\n" in capsys.readouterr().out
 
 
 def test_of_a_user(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

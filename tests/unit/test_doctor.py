@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pathlib
 
 import pytest
 
-from pyoci_systemd.container import doctor, hostchecks, scope, subids, userchecks
+from pyoci_systemd.container import doctor, explain, hostchecks, scope, subids, userchecks
 from pyoci_systemd.container.finding import BAD, GOOD, NOTE, Finding, controllers
 from pyoci_systemd.errors import BusError
+from pyoci_systemd.init.dialogue import ERROR, Reply
+from pyoci_systemd.plan import ops
 from tests.unit.test_bus import Peer, answer, played, soon
 
 FOUND = [
@@ -124,6 +127,7 @@ def test_user_namespaces(
 def test_linger(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, lingers: bool) -> None:
     monkeypatch.setattr(userchecks, "LINGER", str(tmp_path))
     monkeypatch.setattr(userchecks, "owner", lambda: "someone")
+    monkeypatch.setattr(subids, "owner", lambda: "someone")
     if lingers:
         (tmp_path / "someone").touch()
     said = userchecks.linger()
@@ -134,6 +138,35 @@ def test_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {"/etc/subuid": [(100000, 65536)], "/etc/subgid": []}
     monkeypatch.setattr(subids, "ranges", own.__getitem__)
     monkeypatch.setattr(userchecks, "owner", lambda: "someone")
+    monkeypatch.setattr(subids, "owner", lambda: "someone")
     uids, gids = userchecks.ranges()
     assert (uids.verdict, uids.found) == (GOOD, "100000-165535")
     assert (gids.verdict, gids.mend) == (NOTE, "as root: usermod --add-subgids 100000-165535 someone")
+
+
+OPS: list[ops.Op] = [ops.Umask(0), ops.NewUserNamespace(), ops.Umask(0), ops.Unmount("/x", 0)]
+
+
+@pytest.mark.parametrize(("user", "file", "index", "error", "mend"), [
+    (1000, "clone", 1, errno.EPERM, "mend clone"),
+    (1000, "most", 1, errno.ENOSPC, "mend most"),
+    (1000, "apparmor", 1, errno.EPERM, "or a profile with `userns,` for pyoci"),
+    (1000, "apparmor", 3, errno.EACCES, "or a profile with `userns,` for pyoci"),  # it lets one be made
+    (1000, "apparmor", 3, errno.ENOENT, ""),
+    (1000, "apparmor", 0, errno.EPERM, ""),
+    (1000, "", 1, errno.EPERM, ""),
+    (0, "clone", 1, errno.EPERM, ""),
+])  # fmt: skip
+def test_an_error_says_what_doctor_says(
+    user: int, file: str, index: int, error: int, mend: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red without the second half of the hint."""
+    for name in ("clone", "most", "apparmor"):
+        (tmp_path / name).write_text(str(int((name == file) == (name == "apparmor"))))
+    monkeypatch.setattr(userchecks, "BARS", {f"{tmp_path}/clone": "mend clone", f"{tmp_path}/most": "mend most"})
+    monkeypatch.setattr(userchecks, "APPARMOR", f"{tmp_path}/apparmor")
+    monkeypatch.setattr(explain.posix, "geteuid", lambda: user)  # type: ignore[attr-defined]
+    hint = explain.explain(Reply(ERROR, index, error, 0), OPS).hint
+    finding = userchecks.user_namespaces()
+    assert hint == (f"{finding.found}; {finding.mend}" if mend else "")
+    assert hint.endswith(mend)

@@ -2,7 +2,6 @@
 
 integration   `test_must_ID` in tests/integration/test_must_*.py, seen from inside a container
 unit:NAME     the test NAME in tests/unit: what the machine has no hardware for
-later         not yet: the one way to leave a MUST without a test, and it is seen
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import pytest
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 LIST = pathlib.Path(__file__).with_name("musts.txt")
 COUNT = 100
-LATER: set[str] = set()
 
 
 class Must(NamedTuple):
@@ -59,9 +57,7 @@ def gaps(listed: list[Must], integration: set[str], unit: set[str]) -> list[str]
             found.append(f"{must.name}: no {name}")
         elif must.held.startswith("unit:") and must.held[5:] not in unit:
             found.append(f"{must.name}: no unit test {must.held[5:]}")
-        elif must.held == "later" and name in integration:
-            found.append(f"{must.name}: {name} is there, so it is not `later`")
-        elif must.held not in ("integration", "later") and not must.held.startswith("unit:"):
+        elif must.held != "integration" and not must.held.startswith("unit:"):
             found.append(f"{must.name}: `{must.held}` is no place")
     known = {must.name.replace("-", "_") for must in listed}
     for name in sorted(integration):
@@ -82,7 +78,6 @@ def test_every_must_has_its_test() -> None:
 def test_the_list_is_whole() -> None:
     listed = list(musts(LIST.read_text()))
     assert len({must.name for must in listed}) == len(listed) == COUNT
-    assert {must.name for must in listed if must.held == "later"} == LATER
 
 
 @pytest.mark.parametrize(
@@ -93,8 +88,6 @@ def test_the_list_is_whole() -> None:
         ("integration", {"test_must_OP_S1", "test_must_OP_S2"}, set(), ["test_must_OP_S2: names no MUST of the list"]),
         ("unit:test_it", set(), {"test_it"}, []),
         ("unit:test_it", set(), {"test_another"}, ["OP-S1: no unit test test_it"]),
-        ("later", set(), set(), []),
-        ("later", {"test_must_OP_S1"}, set(), ["OP-S1: test_must_OP_S1 is there, so it is not `later`"]),
         ("nowhere", set(), set(), ["OP-S1: `nowhere` is no place"]),
     ],
 )

@@ -10,7 +10,7 @@ from pyoci_systemd.plan.dropins import Wishes
 
 ALL = Wishes(
     bundle="/srv/web",
-    sockets=["80", "/run/web.sock", "@web", "127.0.0.1:8080", "[::1]:8080", "datagram:53"],
+    sockets=["80", "/run/web.sock", "@web", "127.0.0.1:8080", "[::1]:8080", "datagram:53", "vsock::80"],
     restart="always",
     watchdog="30",
     stop_timeout="5min",
@@ -42,6 +42,7 @@ ListenStream=@web
 ListenStream=127.0.0.1:8080
 ListenStream=[::1]:8080
 ListenDatagram=53
+ListenStream=vsock::80
 """
 
 
@@ -79,6 +80,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"sockets": ["web:80"]}, "--socket: `web:80` is not an address"),
     ({"sockets": ["::1:80"]}, "--socket: `::1:80` is not an address"),
     ({"sockets": ["[::1]"]}, "--socket: `[::1]` is not an address"),
+    ({"sockets": ["vsock:2"]}, "--socket: `vsock:2` is not an address"),
     ({"sockets": ["@"]}, "--socket: `@` is not an address"),
     ({"sockets": ["run/web"]}, "--socket: `run/web` is not an address"),
     ({"sockets": ["/" + "x" * 107]}, f"--socket: `/{'x' * 107}` is not an address"),

@@ -45,6 +45,12 @@ def test_user_namespace_comes_first_and_is_not_cloned() -> None:
     assert made == [ops.NewUserNamespace(), ops.Clone(NEWNS | NEWPID, -1)]
 
 
+def test_whom_a_user_namespace_does_not_map_makes_nothing_in_it() -> None:
+    users = [{"containerID": 1001, "hostID": 5, "size": 1}, {"containerID": 1000, "hostID": 9, "size": 1}]
+    made = planned("mount", "user", linux={**MAPS, "uidMappings": users})
+    assert made == [ops.NewUserNamespace(1000, 0), ops.Clone(NEWNS, -1)]
+
+
 def test_joined_namespaces_are_all_opened_before_the_first_is_entered() -> None:
     made = planned("pid", mount="/m", network="/n", user="/u", ipc="/i")
     assert made == [
