@@ -199,13 +199,20 @@ def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def default_config(tmp_path_factory: pytest.TempPathFactory, runtime: str) -> str:
+    """Return the config that the runtime under test writes."""
+    path = tmp_path_factory.mktemp("spec")
+    subprocess.run([runtime, "spec"], cwd=path, check=True, timeout=10 * SLOWER)
+    return (path / "config.json").read_text()
+
+
 @pytest.fixture
-def bundle(tmp_path: pathlib.Path, runtime: str, busybox_rootfs: pathlib.Path) -> Bundle:
+def bundle(tmp_path: pathlib.Path, default_config: str, busybox_rootfs: pathlib.Path) -> Bundle:
     """Return a bundle that runs `true`, made from the default config of the runtime under test."""
     path = tmp_path / "bundle"
     shutil.copytree(busybox_rootfs, path / "rootfs", symlinks=True)
-    subprocess.run([runtime, "spec"], cwd=path, check=True, timeout=10 * SLOWER)
-    config = json.loads((path / "config.json").read_text())
+    config = json.loads(default_config)
     config["process"]["terminal"] = False
     return Bundle(path, config).args("true")
 
