@@ -64,7 +64,7 @@ def user(process: Process, config: Config, facts: Facts) -> ops.Op:
     """Return the op that takes on the user, the group and exactly the additional groups.
 
     Where one group alone is mapped the kernel lets nobody change them: by giving one up a user could reach what is
-    denied to it (CVE-2014-8989). Raises SpecError for additional groups there.
+    denied to it (CVE-2014-8989). Raises SpecError for additional groups there, and for ids that are not mapped.
     """
     who = process.get("user", {})
     alone = namespaces.has_one_group(config, facts)
@@ -73,4 +73,7 @@ def user(process: Process, config: Config, facts: Facts) -> ops.Op:
         raise SpecError(f"config.json: process.user.additionalGids: {text}", hint="`/etc/subgid` gives a user more")
     groups = b"".join(gid.to_bytes(4, "little") for gid in who.get("additionalGids") or ())
     keep = alone or "run.oci.keep_original_groups" in config.get("annotations", {})
+    namespaces.require_mapped(config, "uid", "process.user.uid", [who.get("uid", 0)])
+    namespaces.require_mapped(config, "gid", "process.user.gid", [who.get("gid", 0)])
+    namespaces.require_mapped(config, "gid", "process.user.additionalGids", who.get("additionalGids") or ())
     return ops.User(who.get("uid", 0), who.get("gid", 0), groups, int(keep))

@@ -62,6 +62,16 @@ def first_id(config: Config, kind: str) -> int:
     return min((entry["containerID"] for entry in entries), default=0)  # type: ignore[attr-defined]
 
 
+def require_mapped(config: Config, kind: str, where: str, numbers: Iterable[int]) -> None:
+    """Raise SpecError for an id that the new user namespace has not: nobody can become that."""
+    entries: Iterable[Mapping] = config.get("linux", {}).get(f"{kind}Mappings") or ()  # type: ignore[assignment]
+    if not entries or not is_new(config, "user"):
+        return
+    for number in numbers:
+        if not any(0 <= number - entry["containerID"] < entry["size"] for entry in entries):
+            raise SpecError(f"config.json: {where}: {number} is not among linux.{kind}Mappings")
+
+
 def has_one_group(config: Config, facts: Facts) -> bool:
     """Does a new user namespace map the runtime's own group, as anybody may: then no other can be taken or given up."""
     linux = config.get("linux", {})
