@@ -47,9 +47,7 @@ def died(pid: int) -> bool:
     The name goes with the execve, a moment after the channel: asked twice, lest a program that ran in between counts.
     """
     return (
-        process.name(pid) == process.INIT
-        and process.status(pid)[0] in ("Z", "X")
-        and process.name(pid) == process.INIT
+        process.name(pid) == process.INIT and process.status(pid)[0] in ("Z", "X") and process.name(pid) == process.INIT
     )
 
 

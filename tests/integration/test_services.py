@@ -268,9 +268,7 @@ def test_a_cgroup_that_is_not_delegated_is_refused(run: Run, bundle: Bundle, con
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_a_supervisor(
-    run: Run, bundle: Bundle, container_id: str, wait_until: Callable[..., Any]
-) -> None:
+def test_without_a_supervisor(run: Run, bundle: Bundle, container_id: str, wait_until: Callable[..., Any]) -> None:
     """`run --detach` tells systemd the main process, which is systemd's own child from then on."""
     bundle.config["root"]["readonly"] = False
     bundle.sh(f"trap 'exit 7' TERM; : >/trapped; {LOOP}")

@@ -39,7 +39,11 @@ def test_restore(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Non
             raise OSError(22, "")
         written.append((path.rpartition("/")[2], text))
 
-    limits = [File("memory.max", "9", "memory.limit"), File("pids.max", "9", "pids.limit"), File("cpu.max", "9", "cpu.quota")]
+    limits = [
+        File("memory.max", "9", "memory.limit"),
+        File("pids.max", "9", "pids.limit"),
+        File("cpu.max", "9", "cpu.quota"),
+    ]
     before = Saved(str(tmp_path), limits)
     monkeypatch.setattr(saved, "write", write)
     monkeypatch.setattr(log, "warning", said.append)

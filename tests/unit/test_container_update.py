@@ -40,7 +40,13 @@ def test_options(options: dict[str, str], wanted: Any) -> None:
 
 
 def test_every_option_is_for_something() -> None:
-    assert {row[0] for row in VERBS["update"].options} == {"resources", "property", "l3_cache_schema", "mem_bw_schema", *update.OPTIONS}
+    assert {row[0] for row in VERBS["update"].options} == {
+        "resources",
+        "property",
+        "l3_cache_schema",
+        "mem_bw_schema",
+        *update.OPTIONS,
+    }
 
 
 @pytest.mark.parametrize(
