@@ -79,7 +79,7 @@ def command(name: str) -> list[str]:
     selected = ["-k", os.environ["K"]] if os.environ.get("K") else []
     if name == "lint":
         bin = environment() / "bin"
-        return ["sh", "-c", f"{bin}/ruff check && {bin}/ruff format --check --quiet; ruff=$?; {bin}/mypy && exit $ruff"]
+        return ["sh", "-c", f"{bin}/ruff check && {bin}/ruff format --check; ruff=$?; {bin}/mypy && exit $ruff"]
     pytest = [str(environment() / "bin/python"), "-m", "pytest", "-n", "auto", "-p", "no:logging", "-rfEs"]
     pytest += ["-o", "verbosity_assertions=2"]  # a test of a table names every row that fails
     if name == "unit":

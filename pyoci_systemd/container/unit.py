@@ -6,7 +6,7 @@ import posix
 import sys
 
 from .. import kernelfs, log
-from ..errors import Error, because
+from ..errors import Error, because, reason
 from ..plan import dropins
 from ..settings import environ
 from . import identity
@@ -31,7 +31,9 @@ def main(settings: Settings, options: Options) -> int:
     texts = dict.fromkeys(KINDS, "")
     if not options.remove:
         asked = wishes(options)
-        check_bundle(asked.bundle or place(options.of_user, name))
+        forgot_user = posix.geteuid() and not options.of_user
+        hint = "`--user` is for the units of a user" if forgot_user else ""
+        check_bundle(asked.bundle or place(options.of_user, name), hint)
         texts = {"service": dropins.service(asked), "socket": dropins.socket(asked)}
     directory = home(options.of_user)
     wanted = {f"{directory}/pyoci@{name}.{kind}.d/{NAME}": text for kind, text in texts.items()}
@@ -84,12 +86,12 @@ def place(user: bool, name: str) -> str:
     return f"{environ('HOME')}/.local/share/pyoci/{name}" if user else f"/var/lib/pyoci/{name}"
 
 
-def check_bundle(path: str) -> None:
-    """Raise Error when there is no bundle at `path`."""
+def check_bundle(path: str, hint: str = "") -> None:
+    """Raise Error, with a hint, when there is no bundle at `path`."""
     try:
         posix.stat(f"{path}/config.json")
     except OSError as error:
-        raise because(f"bundle: `{path}/config.json`", error) from None
+        raise Error(f"bundle: `{path}/config.json`: {reason(error)}", hint=hint) from None
 
 
 def replace(wanted: dict[str, str]) -> list[str]:

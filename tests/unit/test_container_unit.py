@@ -88,6 +88,18 @@ def test_a_mistake_writes_nothing(home: pathlib.Path, given: dict[str, Any]) -> 
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.parametrize(("uid", "user", "hint"), [
+    (0, False, ""), (1000, False, "`--user` is for the units of a user"), (1000, True, ""),
+])  # fmt: skip
+def test_no_bundle(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: bool, hint: str) -> None:
+    monkeypatch.setattr(unit.posix, "geteuid", lambda: uid)
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(Error, match="bundle: `.*/nowhere/config.json`: No such file or directory") as caught:
+        call(home, bundle=f"{home}/nowhere", of_user=user)
+    assert caught.value.hint == hint
+    assert files(home) == []
+
+
 def test_one_that_cannot_be_written_takes_the_other_back(home: pathlib.Path) -> None:
     call(home, restart="always")
     before = (home / SERVICE).read_text()
