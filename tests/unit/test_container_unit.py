@@ -92,7 +92,7 @@ def test_a_mistake_writes_nothing(home: pathlib.Path, given: dict[str, Any]) -> 
     (0, False, ""), (1000, False, "`--user` is for the units of a user"), (1000, True, ""),
 ])  # fmt: skip
 def test_no_bundle(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: bool, hint: str) -> None:
-    monkeypatch.setattr(unit.posix, "geteuid", lambda: uid)
+    monkeypatch.setattr("posix.geteuid", lambda: uid)
     monkeypatch.setenv("HOME", str(home))
     with pytest.raises(Error, match="bundle: `.*/nowhere/config.json`: No such file or directory") as caught:
         call(home, bundle=f"{home}/nowhere", of_user=user)
