@@ -302,7 +302,7 @@ def floor(rounds: int) -> list[Cost]:
 def main() -> int:
     """Measure all of it and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="how often each command is measured")
+    parser.add_argument("--rounds", type=int, default=50, help="how often each command is measured")
     parser.add_argument("--batches", type=int, default=5, help=f"how often the {MANY} runs are")
     parser.add_argument("--output", type=pathlib.Path, default=HERE / "RESULTS.md")
     parser.add_argument("--only", help="measure the single commands whose name has this in it")
