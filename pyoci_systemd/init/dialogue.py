@@ -116,7 +116,7 @@ class Init:
     def receive(self) -> Reply | None:
         """Return the next message, None at the end of file. Raises TimeoutError."""
         if self._early and self.pid:
-            return self._early.pop()
+            return self._early.pop(0)
         data, control, _, _ = self.channel.recvmsg(SIZE, CMSG_SPACE(8), MSG_CMSG_CLOEXEC)
         while data and len(data) < SIZE:
             more = self.channel.recv(SIZE - len(data))
@@ -144,7 +144,7 @@ class Init:
             raise Died
         if reply.kind == ERROR:
             raise failure(reply)
-        if kind == PID and (reply.kind == COPY_UP or (reply.kind == GATE and reply.value != value)):
+        if kind == PID and reply.kind != PID:
             # on a busy machine the container's first process is at its gate before the one that made it says so
             self._early.append(reply)
             return self.expect(kind, failure, value)

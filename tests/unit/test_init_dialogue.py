@@ -48,6 +48,16 @@ def test_message(pair: tuple[Init, socket.socket]) -> None:
     assert init.receive() is None
 
 
+def test_the_child_speaks_before_its_parent(pair: tuple[Init, socket.socket]) -> None:
+    """Two processes have one channel: what the child says is kept, in order, until the parent has told its pid."""
+    init, theirs = pair
+    theirs.send(message(CONSOLE) + message(GATE, value=1) + message(PID, value=4711))
+    init.pid = init.expect(PID, failed).value
+    assert init.pid == 4711
+    assert init.expect(CONSOLE, failed).kind == CONSOLE
+    assert init.expect(GATE, failed, 1).value == 1
+
+
 def test_message_in_pieces(pair: tuple[Init, socket.socket]) -> None:
     init, theirs = pair
     whole = message(GATE, 1, 0, 1)
