@@ -51,11 +51,13 @@ def test_message(pair: tuple[Init, socket.socket]) -> None:
 def test_the_child_speaks_before_its_parent(pair: tuple[Init, socket.socket]) -> None:
     """Two processes have one channel: what the child says is kept, in order, until the parent has told its pid."""
     init, theirs = pair
-    theirs.send(message(CONSOLE) + message(GATE, value=1) + message(PID, value=4711))
+    theirs.send(message(CONSOLE) + message(GATE, 7, 0, 1) + message(PID, 1, 0, 4711))
     init.pid = init.expect(PID, failed).value
     assert init.pid == 4711
     assert init.expect(CONSOLE, failed).kind == CONSOLE
-    assert init.expect(GATE, failed, 1).value == 1
+    assert init.expect(GATE, failed, 1) == Reply(GATE, 7, 0, 1)
+    theirs.send(message(GATE, 8, 0, 2))
+    assert init.expect(GATE, failed, 2).index == 8
 
 
 def test_message_in_pieces(pair: tuple[Init, socket.socket]) -> None:
@@ -121,18 +123,6 @@ def test_one_that_does_not_answer(pair: tuple[Init, socket.socket]) -> None:
     init.channel.settimeout(0.01)
     with pytest.raises(Error, match=r"^the container's init did not answer within 60 s$"):
         init.expect(GATE, failed)
-
-
-def test_gate_before_the_pid(pair: tuple[Init, socket.socket]) -> None:
-    """The container's first process may be at its gate before the one that made it tells the pid."""
-    init, theirs = pair
-    theirs.send(message(GATE, 7, 0, 0) + message(PID, 1, 0, 4711))
-    reply = init.expect(PID, failed)
-    assert reply.value == 4711
-    init.pid = reply.value
-    assert init.expect(GATE, failed, 0) == Reply(GATE, 7, 0, 0)
-    theirs.send(message(GATE, 8, 0, 1))
-    assert init.expect(GATE, failed, 1).index == 8
 
 
 def test_last_words(pair: tuple[Init, socket.socket]) -> None:
