@@ -127,5 +127,7 @@ def explained(name: str, error: BusError) -> Error:
             text = f"machine `{name}`: the user has no systemd-machined: it comes with systemd {USERS}"
             return Error(text, hint="do without `--machine`: the machine's own is for root's containers alone")
         return Error(f"machine `{name}`: there is no systemd-machined", hint="apt install systemd-container")
-    hint = "`systemctl unmask systemd-machined`" if error.name == machined.MASKED else error.hint
-    return BusError(error.name, f"machine `{name}`: {error.message}", hint=hint)
+    text = f"machine `{name}`: {error.message}"
+    if error.name == machined.MASKED:
+        return BusError(error.name, text, hint="`systemctl unmask systemd-machined`")
+    return BusError(error.name, text, hint=error.hint or "`systemctl status systemd-machined` shows how it is")

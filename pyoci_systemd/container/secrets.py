@@ -84,7 +84,8 @@ def handed_to_us() -> list[tuple[str, str]]:
 def contents(path: str, what: str, room: int) -> bytearray:
     """Return what is in a regular file, at most `room` bytes. Raises Error, which calls it `what`.
 
-    It is looked at before it is opened to be read: that can wait (a fifo) or do something (a tape, a watchdog).
+    It is looked at before it is opened to be read: that can wait (a fifo) or do something (a tape, a watchdog). Some of
+    the kernel's regular files wait for more (/proc/kmsg): they are not waited for.
     """
     try:
         found = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
@@ -94,7 +95,7 @@ def contents(path: str, what: str, room: int) -> bytearray:
                 raise Error(f"{what}: a socket", hint="credentials are read from files, never asked of a service")
             if kind != REGULAR:
                 raise Error(f"{what}: {KINDS.get(kind, 'no file')}, and not a regular file")
-            file = posix.open(f"/proc/self/fd/{found}", posix.O_RDONLY | posix.O_CLOEXEC)
+            file = posix.open(f"/proc/self/fd/{found}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         finally:
             posix.close(found)
         try:

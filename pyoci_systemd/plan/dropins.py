@@ -121,7 +121,14 @@ def credential(value: str) -> str:
     name, colon, path = value.partition(":")
     if not CREDENTIAL.fullmatch(name) or name in (".", "..") or (colon and not path):
         raise Error(f"--credential: `{value}` is not of the form `NAME:PATH`")
-    return f"{name}:{literal(path, '--credential')}" if colon else name
+    written = literal(path, "--credential")
+    if " " in path:  # 257 starts none, quoted or not, and does not say why
+        reason = "systemd may start no service with a blank in it"
+        raise Error(f"--credential: `{path}`: {reason}", hint="make a link to it that has none")
+    if "/" in path and path[0] != "/":
+        hint = "a plain name is looked for in /etc/credstore"
+        raise Error(f"--credential: `{path}` is not absolute", hint=hint)
+    return f"{name}:{written}" if colon else name
 
 
 def listen(address: str) -> str:

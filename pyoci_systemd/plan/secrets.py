@@ -33,7 +33,8 @@ def check_name(name: str) -> str:
     """Return a name that systemd takes for a credential: one of a file, in printable ASCII. Raises Error."""
     plain = name.isascii() and name.isprintable() and "/" not in name and ":" not in name
     if not plain or name in ("", ".", "..") or len(name) > LONGEST_NAME:
-        raise Error(f"credential `{printable(name)}`: not a name of a credential")
+        rule = f"up to {LONGEST_NAME} characters of printable ASCII, and no `/` or `:`"
+        raise Error(f"credential `{printable(name)}`: not the name of a credential: {rule}")
     return name
 
 

@@ -31,6 +31,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 
 NO_SUCH_UNIT = f"{SYSTEMD}.NoSuchUnit"
 UNIT_EXISTS = f"{SYSTEMD}.UnitExists"
+DESTRUCTIVE = f"{SYSTEMD}.TransactionIsDestructive"  # a job that waits wants the contrary: that of a shutdown, mostly
 READ_ONLY = "org.freedesktop.DBus.Error.PropertyReadOnly"
 LOST = (
     "org.freedesktop.DBus.Error.NoReply"  # systemd re-executed itself, and with that what it had not answered is gone
@@ -239,7 +240,8 @@ def _explained(verb: str, unit: str, error: BusError) -> BusError:
         # `Cannot set property X, or unknown property`: the only place that names the property
         _, _, tail = error.message.partition(" property ")
         return Unsupported(error.name, text, tail.partition(",")[0].strip())
-    return BusError(error.name, text)
+    hint = "while systemd goes down it starts nothing: `systemctl list-jobs`" if error.name == DESTRUCTIVE else ""
+    return BusError(error.name, text, hint=hint)
 
 
 def _ask(

@@ -9,6 +9,7 @@ Seen red:
     in order              no After=, no Before=
     with its service      DefaultDependencies=yes for all
     within its time       no TimeoutStopSec=: the machine waits 90 s
+    one that comes late   DefaultDependencies=yes for all: what is attended is not made either
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ SIGNALS = {"first": "QUIT", "second": "TERM", "third": "TERM", "placed": "INT", 
            "hers": "QUIT", "hers-served": "USR1", "deaf": "TERM"}  # fmt: skip
 """each container, and how its image asks to be stopped"""
 
+# sh: what a service still does at its stop. Whoever attends to a container may have one; nobody else gets any
+LATE = """
+cd /shared
+pyoci create --bundle late refused 2>said/refused
+pyoci run --bundle late late
+"""
+
 # sh: the state of a machine in which all of them run
 UP = f"""
 set -e
@@ -63,6 +71,8 @@ pyoci run --detach --property After=pyoci-first.scope --bundle second second
 pyoci run --detach --property Before=pyoci-first.scope --bundle third third
 pyoci run --detach --property TimeoutStopSec=2 --bundle deaf deaf
 systemctl start pyoci@served.service
+on_the_bus="--property=After=dbus.socket --property=After=dbus.service"
+systemd-run --quiet --unit=comes-late $on_the_bus --property=ExecStop='sh /shared/late.sh' sleep 1000
 systemd-run --quiet --unit=waiting --property=Before=pyoci-third.scope pyoci run --bundle /shared/waited waited
 useradd --create-home --uid {HER_ID} alice
 loginctl enable-linger alice
@@ -98,6 +108,10 @@ def bundles(shared: pathlib.Path, busybox: pathlib.Path) -> None:
             config["linux"]["cgroupsPath"] = "machine.slice:client:placed"
         (shared / name).mkdir()
         (shared / name / "config.json").write_text(json.dumps(config))
+    config["process"]["args"] = ["sh", "-c", "echo made >/said/late"]
+    (shared / "late").mkdir()
+    (shared / "late/config.json").write_text(json.dumps(config))
+    (shared / "late.sh").write_text(LATE)
 
 
 @pytest.fixture
@@ -143,6 +157,12 @@ def test_all_are_stopped_in_order_and_in_time(machine: Machine, how: str, tmp_pa
     machine.run("systemctl", "--no-block", how)
     assert ends(machine), f"the machine does not go: {machine.log.read_text()}"
     took = time.monotonic() - began
+
+    # who comes meanwhile
+    assert (tmp_path / "said/late").read_text() == "made\n"
+    assert "pyoci-refused.scope" in (refused := (tmp_path / "said/refused").read_text())
+    assert "destructive" in refused
+    assert refused.count("\n") == 1
 
     said = {name: heard(tmp_path, name) for name in SIGNALS}
     words = {name: [word for word, _ in lines if word != "alive"] for name, lines in said.items()}

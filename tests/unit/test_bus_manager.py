@@ -92,21 +92,23 @@ def test_a_start_that_succeeds(turns: list[Turn], path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "name"),
+    ("turns", "name", "hint"),
     [
-        ([EXISTS, state("active")], manager.UNIT_EXISTS),
-        ([EXISTS, state("deactivating")], manager.UNIT_EXISTS),
-        ([EXISTS, state("failed"), RESET, EXISTS], manager.UNIT_EXISTS),  # one retry, no more
-        ([LOST, *settled("active"), *inside("other.scope")], manager.UNIT_EXISTS),
-        ([("StartTransientUnit", "org.x.Other")], "org.x.Other"),
+        ([EXISTS, state("active")], manager.UNIT_EXISTS, ""),
+        ([EXISTS, state("deactivating")], manager.UNIT_EXISTS, ""),
+        ([EXISTS, state("failed"), RESET, EXISTS], manager.UNIT_EXISTS, ""),  # one retry, no more
+        ([LOST, *settled("active"), *inside("other.scope")], manager.UNIT_EXISTS, ""),
+        ([("StartTransientUnit", "org.x.Other")], "org.x.Other", ""),
+        ([("StartTransientUnit", manager.DESTRUCTIVE)], manager.DESTRUCTIVE, "while systemd goes down"),
     ],
 )
-def test_a_start_that_is_refused(turns: list[Turn], name: str) -> None:
+def test_a_start_that_is_refused(turns: list[Turn], name: str, hint: str) -> None:
     with played(lambda peer: play(peer, turns)) as bus:
         bus.greet(soon())
         with pytest.raises(BusError, match=f"^start `{UNIT}`: ") as caught:
             manager.start_transient_unit(bus, UNIT, START, deadline=soon())
         assert caught.value.name == name
+        assert caught.value.hint[:23] == hint
 
 
 @pytest.mark.parametrize("refusal", [manager.LOST, manager.BUSY])

@@ -72,7 +72,7 @@ REFUSED = [
     (["a:full", "b:key"], "credential b: `key`: with it the credentials are over 1 MiB"),
     (["a:key", "a:none"], "credential a: given twice"),
     (["a"], "--credential: `a` is not of the form `NAME:PATH`"),
-    (["../a:key"], "credential `../a`: not a name of a credential"),
+    (["../a:key"], "credential `../a`: not the name of a credential: up to 255 characters of printable ASCII, and no `/` or `:`"),
     (["a:k\0y"], "credential a: `k\\x00y`: a path cannot hold NUL"),
     (["a:k\ny"], "credential a: `k\\ny`: No such file or directory"),
 ]
@@ -118,7 +118,7 @@ def test_of_the_service(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Error, match=r"^credential token: given twice$"):
         read("token:key", service=True)
     (given / "a:b").touch()
-    with pytest.raises(Error, match=r"^credential `a:b`: not a name of a credential$"):
+    with pytest.raises(Error, match=r"^credential `a:b`: not the name of a credential: up to 255 "):
         read(service=True)
 
 

@@ -135,6 +135,7 @@ def test_refused(turns: list[tuple[str, Any]], message: str, monkeypatch: pytest
     (machined.ABSENT[1], True, "do without `--machine`"),
     (machined.MASKED, False, "`systemctl unmask systemd-machined`"),
     (machined.EXISTS, True, "`machinectl status web`"),
+    ("timeout", False, "`systemctl status systemd-machined`"),
 ])  # fmt: skip
 def test_the_remedy(name: str, rootless: bool, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "is_rootless", lambda: rootless)

@@ -14,7 +14,7 @@ ALL = Wishes(
     restart="always",
     watchdog="30",
     stop_timeout="5min",
-    credentials=["key:/etc/web key", "token"],
+    credentials=["key:/etc/web%key", "token"],
     after=["postgresql.service", "srv-web.mount"],
 )
 SERVICE = """\
@@ -29,7 +29,7 @@ WatchdogSec=30
 Environment=PYOCI_NOTIFY=container
 TimeoutStopSec=5min
 Restart=always
-LoadCredential=key:/etc/web key
+LoadCredential=key:/etc/web%%key
 LoadCredential=token
 Environment=PYOCI_CREDENTIALS=--credentials
 """
@@ -93,6 +93,11 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"credentials": [":/etc/key"]}, "--credential: `:/etc/key` is not of the form `NAME:PATH`"),
     ({"credentials": ["../key:/etc/key"]}, "--credential: `../key:/etc/key` is not of the form `NAME:PATH`"),
     ({"credentials": ["key:/etc/key\\"]}, "--credential: `/etc/key\\\\` cannot stand in a unit"),
+    (
+        {"credentials": ["key:/etc/web key"]},
+        "--credential: `/etc/web key`: systemd may start no service with a blank in it",
+    ),
+    ({"credentials": ["key:./key"]}, "--credential: `./key` is not absolute"),
     ({"after": ["postgresql"]}, "--after: `postgresql` is not the name of a unit"),
     ({"after": ["a.service b.service"]}, "--after: `a.service b.service` is not the name of a unit"),
     ({"after": ["a.service\n"]}, "--after: `a.service\n` is not the name of a unit"),
