@@ -72,7 +72,10 @@ REFUSED = [
     (["a:full", "b:key"], "credential b: `key`: with it the credentials are over 1 MiB"),
     (["a:key", "a:none"], "credential a: given twice"),
     (["a"], "--credential: `a` is not of the form `NAME:PATH`"),
-    (["../a:key"], "credential `../a`: not the name of a credential: up to 255 characters of printable ASCII, and no `/` or `:`"),
+    (
+        ["../a:key"],
+        "credential `../a`: not the name of a credential: up to 255 characters of printable ASCII, and no `/` or `:`",
+    ),
     (["a:k\0y"], "credential a: `k\\x00y`: a path cannot hold NUL"),
     (["a:k\ny"], "credential a: `k\\ny`: No such file or directory"),
 ]
