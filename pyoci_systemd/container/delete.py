@@ -61,7 +61,10 @@ def remove(root: str, container_id: str, force: bool, within: str = "") -> None:
 
             rest = wreck.remembered(container)
             _kill(rest)
-            wreck.clear(container, rest.unit) if rest.unit else _clear(container, rest)
+            if rest.unit:
+                wreck.clear(container, rest.unit)
+            else:
+                _clear(container, rest)
         config = _config(container) if known and "poststop" in known.hooks else None
         container.remove()
         if known:
