@@ -40,8 +40,7 @@ def mapping(mount: Mount, index: int, config: Config, name: str = CONFIG) -> Map
         )
     option = asked(mount) or ""
     text = option.partition("=")[2]
-    linux = config.get("linux", {})
-    own = {"uids": linux.get("uidMappings") or (), "gids": linux.get("gidMappings") or ()}
+    own = {f"{kind}s": namespaces.mappings(config, kind) for kind in ("uid", "gid")}
     if text:
         found = {}
         for part in text.split(";"):

@@ -167,7 +167,7 @@ class Mounting:
         }
         self.outside = outside(propagation)
         self.shared_root = bool(propagation & PROPAGATION["shared"])
-        self.no_tty_group = wanted.get("user") == "" and not _maps(config, 5)
+        self.no_tty_group = wanted.get("user") == "" and not namespaces.maps(config, "gid", 5)
 
     def plan(self, mount: Mount, index: int) -> ops.Op:
         """Return the op of one mount. Raises SpecError."""
@@ -256,12 +256,6 @@ def covered(words: Words) -> int:
     if "tmpcopyup" not in words.how:
         return mode
     return mode | COPY_UP | (0 if words.says("uid", "gid") else COPY_OWNER)
-
-
-def _maps(config: Config, gid: int) -> bool:
-    """Does the container's user namespace have this group."""
-    entries = config.get("linux", {}).get("gidMappings") or ()
-    return any(0 <= gid - entry["containerID"] < entry["size"] for entry in entries)
 
 
 def plan(config: Config, facts: Facts, bundle: str, propagation: int, handles: Handles) -> list[ops.Op]:

@@ -47,35 +47,41 @@ def few(mapped: list[str], where: str) -> list[str]:
     return mapped
 
 
+def mappings(config: Config, kind: str) -> list[Mapping]:
+    """Return the ids of the container's user namespace, of `kind` uid or gid."""
+    return config.get("linux", {}).get(f"{kind}Mappings") or []  # type: ignore[return-value]
+
+
+def maps(config: Config, kind: str, number: int) -> bool:
+    """Does the container's user namespace have this id."""
+    return any(0 <= number - entry["containerID"] < entry["size"] for entry in mappings(config, kind))
+
+
 def id_maps(config: Config) -> tuple[str, str]:
     """Return what is written to uid_map and gid_map, empty when nothing is asked. Raises SpecError."""
-    linux = config.get("linux", {})
     return (
-        lines(linux.get("uidMappings") or (), "config.json: linux.uidMappings"),
-        lines(linux.get("gidMappings") or (), "config.json: linux.gidMappings"),
+        lines(mappings(config, "uid"), "config.json: linux.uidMappings"),
+        lines(mappings(config, "gid"), "config.json: linux.gidMappings"),
     )
 
 
 def first_id(config: Config, kind: str) -> int:
     """Return the least id that the new user namespace maps: whom it does not know can make no file in it."""
-    entries = config.get("linux", {}).get(f"{kind}Mappings") or ()
-    return min((entry["containerID"] for entry in entries), default=0)  # type: ignore[attr-defined]
+    return min((entry["containerID"] for entry in mappings(config, kind)), default=0)
 
 
 def require_mapped(config: Config, kind: str, where: str, numbers: Iterable[int]) -> None:
     """Raise SpecError for an id that the new user namespace has not: nobody can become that."""
-    entries: Iterable[Mapping] = config.get("linux", {}).get(f"{kind}Mappings") or ()  # type: ignore[assignment]
-    if not entries or not is_new(config, "user"):
+    if not mappings(config, kind) or not is_new(config, "user"):
         return
     for number in numbers:
-        if not any(0 <= number - entry["containerID"] < entry["size"] for entry in entries):
+        if not maps(config, kind, number):
             raise SpecError(f"config.json: {where}: {number} is not among linux.{kind}Mappings")
 
 
 def has_one_group(config: Config, facts: Facts) -> bool:
     """Does a new user namespace map the runtime's own group, as anybody may: then no other can be taken or given up."""
-    linux = config.get("linux", {})
-    own = [(entry["hostID"], entry["size"]) for entry in linux.get("gidMappings") or ()] == [(facts.gid, 1)]
+    own = [(entry["hostID"], entry["size"]) for entry in mappings(config, "gid")] == [(facts.gid, 1)]
     return bool(facts.uid) and own and is_new(config, "user")
 
 
