@@ -13,6 +13,7 @@ from ..jsonio import dumps
 from ..plan import secrets
 from ..plan.words import CREDENTIAL_GATE
 from ..settings import environ
+from .store import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Secrets:
         for name in list(self._contents):
             file, content = init.expect(GATE, failure, CREDENTIAL_GATE).fd, self._contents.pop(name)
             try:
-                write(file, content)
+                write_all(file, content)
             except OSError as error:
                 raise because(f"credential {name}: cannot be written", error) from None
             finally:
@@ -118,10 +119,3 @@ def whole(file: int, room: int) -> bytearray:
         size += more
     del content[size:]
     return content
-
-
-def write(file: int, content: bytearray) -> None:
-    """Write all of it. Raises OSError."""
-    size = 0
-    while size < len(content):
-        size += posix.write(file, memoryview(content)[size:])

@@ -255,9 +255,7 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
     try:
         fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[posix.write(fd, rest) :]
+            write_all(fd, data)
             posix.fsync(fd)
         finally:
             posix.close(fd)
@@ -265,6 +263,13 @@ def write_whole(path: str, data: bytes, mode: int) -> None:
     except OSError as error:
         remove_file(temporary)
         raise because(f"cannot write `{path}`", error) from None
+
+
+def write_all(fd: int, data: bytes | bytearray) -> None:
+    """Write all of it, and keep no copy. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[posix.write(fd, rest) :]
 
 
 def remove_directory(path: str) -> None:
