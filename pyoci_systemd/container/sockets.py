@@ -102,7 +102,7 @@ def unix(address: Address) -> socket:
         clear(parent, name)
         # by its own name, however short that has to be: servers ask for it (sd_is_socket_unix(3))
         end = bound(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC), place)
-        if not is_socket(parent, name):
+        if kind(parent, name) != SOCKET:
             end.close()
             remove([address.place])  # wherever that leads now
             raise Error(f"{OPTION} `{address.text}`: its directory is not where it was a moment ago")
@@ -152,7 +152,7 @@ def check(addresses: list[Address]) -> None:
             parent, name = opened(path)
         except OSError as error:
             raise because(f"{OPTION} `{path}`", error) from None
-        free = is_free(parent, name) or is_dead(parent, name)
+        free = not kind(parent, name) or is_dead(parent, name)
         posix.close(parent)
         if not free:
             raise Error(f"{OPTION} `{path}`: {posix.strerror(EADDRINUSE)}")
@@ -182,26 +182,17 @@ def opened(path: str) -> tuple[int, str]:
     return posix.open(directory or "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC), name
 
 
-def is_free(parent: int, name: str) -> bool:
-    """Is there nothing of that name."""
+def kind(parent: int, name: str) -> int:
+    """Return of what kind (S_IFMT) that name is, 0 when there is nothing of it."""
     try:
-        posix.lstat(name, dir_fd=parent)
+        return posix.lstat(name, dir_fd=parent).st_mode & KIND
     except OSError:
-        return True
-    return False
-
-
-def is_socket(parent: int, name: str) -> bool:
-    """Is there a socket of that name."""
-    try:
-        return posix.lstat(name, dir_fd=parent).st_mode & KIND == SOCKET
-    except OSError:
-        return False
+        return 0
 
 
 def is_dead(parent: int, name: str) -> bool:
     """Is there a socket of that name on which nobody listens any more."""
-    if not is_socket(parent, name):
+    if kind(parent, name) != SOCKET:
         return False
     try:
         unixsocket.connect(f"/proc/self/fd/{parent}/{name}", 0).close()
