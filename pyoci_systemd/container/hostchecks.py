@@ -13,7 +13,7 @@ from ..settings import is_rootless
 from ..systemd import machined, manager
 from . import scope
 from .finding import BAD, GOOD, NOTE, Finding, controllers
-from .machine import USERS
+from .machine import OF_USERS, REMEDY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def machines() -> Finding:
     if there:
         return Finding("machined", GOOD, "lists containers that are made with `--machine`, and no others")
     if is_rootless():
-        return Finding("machined", NOTE, f"none of the user's, for `--machine`: it comes with systemd {USERS}")
-    return Finding("machined", NOTE, "none, which is for `--machine`", "apt install systemd-container")
+        return Finding("machined", NOTE, f"none of the user's, for `--machine`: {OF_USERS}")
+    return Finding("machined", NOTE, "none, which is for `--machine`", REMEDY)
 
 
 def devices() -> Finding:

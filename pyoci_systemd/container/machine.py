@@ -26,8 +26,8 @@ DEADLINE = 30.0  # seconds for machined, which may have to be started
 PATIENCE = 5.0  # seconds for it at the end of a container, which waits for nobody longer
 NOTICE = 2.0  # seconds for it to hear from systemd that a scope is gone
 PAUSE = 0.01
-USERS = 259
-"""the first systemd of which a user has a machined"""
+REMEDY = "apt install systemd-container"
+OF_USERS = "it comes with systemd 259"  # the first of which a user has one
 
 
 def check(made: Plan) -> None:
@@ -124,9 +124,9 @@ def explained(name: str, error: BusError) -> Error:
         return taken(name)
     if error.name in machined.ABSENT:
         if is_rootless():
-            text = f"machine `{name}`: the user has no systemd-machined: it comes with systemd {USERS}"
+            text = f"machine `{name}`: the user has no systemd-machined: {OF_USERS}"
             return Error(text, hint="do without `--machine`: the machine's own is for root's containers alone")
-        return Error(f"machine `{name}`: there is no systemd-machined", hint="apt install systemd-container")
+        return Error(f"machine `{name}`: there is no systemd-machined", hint=REMEDY)
     text = f"machine `{name}`: {error.message}"
     if error.name == machined.MASKED:
         return BusError(error.name, text, hint="`systemctl unmask systemd-machined`")

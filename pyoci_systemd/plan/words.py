@@ -38,8 +38,8 @@ PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "sha
 RECURSIVE = 1 << 14
 
 # where the init waits for the runtime; init.c knows the numbers of two
-SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE, NETWORK_GATE, LISTENER_GATE, MOUNT_GATE = range(8)
-CREDENTIAL_GATE = 8
+SCOPE_GATE, STATE_GATE, MAPPED_GATE, HOOKS_GATE, START_GATE = range(5)
+NETWORK_GATE, LISTENER_GATE, MOUNT_GATE, CREDENTIAL_GATE = range(5, 9)
 GATES = (
     "its cgroup stands",
     "the runtime has written the state",
