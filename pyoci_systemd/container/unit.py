@@ -28,8 +28,8 @@ def main(settings: Settings, options: Options) -> int:
     name = dropins.instance(identity.check(options.id))
     if options.remove:
         refuse_others(options)
-    texts = dict.fromkeys(KINDS, "")
-    if not options.remove:
+        texts = dict.fromkeys(KINDS, "")
+    else:
         asked = wishes(options)
         forgot_user = posix.geteuid() and not options.of_user
         hint = "`--user` is for the units of a user" if forgot_user else ""
