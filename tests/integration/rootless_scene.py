@@ -167,6 +167,22 @@ def hers(alice: User, busybox_rootfs: pathlib.Path) -> Iterator[Container]:
 
 
 @pytest.fixture
+def her_service(alice: User, hers: Container) -> Iterator[str]:
+    """Return the unit of alice's that runs `hers`: its bundle is where the shipped unit looks for it."""
+    place = alice.home / ".local/share/pyoci"
+    alice.does("mkdir", "-p", place, check=True)
+    (place / hers.name).symlink_to(hers.bundle.path)
+    unit = f"pyoci@{hers.name}.service"
+    yield unit
+    alice.systemctl("kill", "--signal=KILL", unit)
+    alice.systemctl("stop", unit)
+    alice.systemctl("reset-failed", unit)
+    alice.run("unit", "--user", "--remove", hers.name)
+    alice.systemctl("daemon-reload")
+    (place / hers.name).unlink()
+
+
+@pytest.fixture
 def his(bob: User, busybox_rootfs: pathlib.Path) -> Iterator[Container]:
     """Return the same of bob's."""
     yield from contained(bob, busybox_rootfs)

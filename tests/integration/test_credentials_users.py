@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.integration.conftest import CRUN, Container
-from tests.integration.rootless_scene import User, alice, bob, hers, his, settled
+from tests.integration.rootless_scene import User, alice, bob, her_service, hers, his, settled
 from tests.integration.test_credentials import WHOSE, said
 
-__all__ = ["alice", "bob", "hers", "his"]
+__all__ = ["alice", "bob", "her_service", "hers", "his"]
 
 pytestmark = pytest.mark.skipif(CRUN, reason="crun knows no credentials")
 
@@ -104,26 +104,11 @@ def test_of_a_user_s_podman(alice: User, busybox_rootfs: pathlib.Path, options: 
 # -- a service of her systemd
 
 
-@pytest.fixture
-def her_service(alice: User, hers: Container) -> Iterator[Container]:
-    """Return a container of alice's whose bundle is where the shipped unit of her systemd looks for it."""
-    bundles = alice.home / ".local/share/pyoci"
-    alice.does("mkdir", "-p", bundles, check=True)
-    alice.does("ln", "-s", hers.bundle.path, bundles / hers.name, check=True)
-    yield hers
-    unit = f"pyoci@{hers.name}.service"
-    alice.systemctl("kill", "--signal=KILL", unit)
-    alice.systemctl("stop", unit)
-    alice.systemctl("reset-failed", unit)
-    alice.run("unit", "--user", "--remove", hers.name)
-    alice.systemctl("daemon-reload")
-    (bundles / hers.name).unlink()
-
-
 @pytest.mark.parametrize("uid", [0, 33])
-def test_of_a_user_s_service(alice: User, her_service: Container, wait_until: Callable[..., Any], uid: int) -> None:
+def test_of_a_user_s_service(
+    alice: User, hers: Container, her_service: str, wait_until: Callable[..., Any], uid: int
+) -> None:
     """Her systemd hands her what she may read. Without $PYOCI_CREDENTIALS in the user's unit."""
-    hers = her_service
     alice.run("unit", "--user", "--credential", given(alice), hers.name, check=True)
     alice.systemctl("daemon-reload")
     for kind in ("uid", "gid"):
@@ -133,7 +118,7 @@ def test_of_a_user_s_service(alice: User, her_service: Container, wait_until: Ca
     told = hers.bundle.rootfs / "tmp/told"
     told.parent.chmod(0o777)
     hers.bundle.sh(f"({WHOSE}) >/tmp/told.new; mv /tmp/told.new /tmp/told; exec sleep 1000")
-    alice.does("systemctl", "--user", "start", f"pyoci@{hers.name}.service", check=True)
+    alice.does("systemctl", "--user", "start", her_service, check=True)
     wait_until(told.exists, "a word")
     assert told.read_text() == said(uid, uid)
     told.unlink()

@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.integration.conftest import Container
 from tests.integration.needs import SLOWER
 from tests.integration.program_scene import with_tools
-from tests.integration.rootless_scene import User, alice, everywhere, hers
+from tests.integration.rootless_scene import User, alice, everywhere, her_service, hers
 from tests.integration.service_scene import ours
 from tests.integration.test_activation import FOUND, connect
 from tests.integration.web_scene import SERVER, page, with_server
 
-__all__ = ["alice", "hers"]
+__all__ = ["alice", "her_service", "hers"]
 pytestmark = ours
 
 WATCHDOG = 2 if SLOWER == 1 else 6  # seconds
@@ -39,43 +37,27 @@ while :; do sleep 0.1; done
 """
 
 
-@pytest.fixture
-def service(alice: User, hers: Container) -> Iterator[str]:
-    """Return the name of a service of hers, by the unit that we ship."""
-    place = alice.home / ".local/share/pyoci"
-    alice.does("mkdir", "-p", place, check=True)
-    (place / hers.name).symlink_to(hers.bundle.path)
-    unit = f"pyoci@{hers.name}.service"
-    yield unit
-    alice.systemctl("kill", "--signal=KILL", unit)
-    alice.systemctl("stop", unit)
-    alice.systemctl("reset-failed", unit)
-    alice.run("unit", "--user", "--remove", hers.name)
-    alice.systemctl("daemon-reload")
-    (place / hers.name).unlink()
-
-
 @everywhere
 def test_a_service_of_hers(
-    where: str, alice: User, hers: Container, service: str, wait_until: Callable[..., Any]
+    where: str, alice: User, hers: Container, her_service: str, wait_until: Callable[..., Any]
 ) -> None:
     """It is ready when its program says so, and is started again by the watchdog when that hangs."""
     with_tools(hers.bundle).sh(ALIVE)
     alice.run("unit", "--user", "--notify=container", f"--watchdog={WATCHDOG}", hers.name, check=True)
     alice.systemctl("daemon-reload", check=True)
-    alice.systemctl("start", "--no-block", service, check=True)
+    alice.systemctl("start", "--no-block", her_service, check=True)
     wait_until(lambda: alice.run("state", hers.name).returncode == 0, "the container")
     time.sleep(0.3)  # time to become ready by mistake
-    assert alice.shows(service, "ActiveState") == "activating"
+    assert alice.shows(her_service, "ActiveState") == "activating"
     (hers.bundle.rootfs / "go").touch()
-    wait_until(lambda: alice.shows(service, "ActiveState") == "active", "it to be ready", seconds=10)
+    wait_until(lambda: alice.shows(her_service, "ActiveState") == "active", "it to be ready", seconds=10)
 
     pid = hers.state()["pid"]
-    status = alice.systemctl("status", "--lines=0", "--full", service)
+    status = alice.systemctl("status", "--lines=0", "--full", her_service)
     assert 'Status: "hers is alive"' in status and f"─{pid} sh -c" in status
-    assert f"─{alice.shows(service, 'MainPID')} " in status
+    assert f"─{alice.shows(her_service, 'MainPID')} " in status
     time.sleep(1.5 * WATCHDOG)  # longer than the watchdog waits
-    assert (hers.state()["pid"], alice.shows(service, "NRestarts")) == (pid, "0")
+    assert (hers.state()["pid"], alice.shows(her_service, "NRestarts")) == (pid, "0")
 
     for verb, state in (("pause", "paused"), ("resume", "running")):
         alice.run(verb, hers.name, check=True)
@@ -83,12 +65,12 @@ def test_a_service_of_hers(
     # from outside of her systemd, which has to ask the machine's to have somebody in the service
     said = alice.run("exec", hers.name, "sh", "-c", "tail -n 1 /proc/self/cgroup; : >/dev/shm/hang", check=True)
     assert said.stdout == "0::/\n"
-    wait_until(lambda: alice.shows(service, "NRestarts") == "1", "the watchdog", seconds=3 * WATCHDOG + 10)
-    wait_until(lambda: alice.shows(service, "ActiveState") == "active", "it to be ready", seconds=10)
+    wait_until(lambda: alice.shows(her_service, "NRestarts") == "1", "the watchdog", seconds=3 * WATCHDOG + 10)
+    wait_until(lambda: alice.shows(her_service, "ActiveState") == "active", "it to be ready", seconds=10)
     assert hers.state()["pid"] != pid
-    assert alice.shows(service, "StatusText") == "hers is alive"
-    alice.systemctl("stop", service, check=True)
-    assert alice.shows(service, "Result") == "success"
+    assert alice.shows(her_service, "StatusText") == "hers is alive"
+    alice.systemctl("stop", her_service, check=True)
+    assert alice.shows(her_service, "Result") == "success"
     assert alice.run("state", hers.name).returncode == 1
 
 
